@@ -1,0 +1,81 @@
+"""Identifiers: 63-bit integers that grow with time, written as a prefix and Crockford base32.
+
+An integer key keeps rows in the order of their creation and an index on it append-only; the text form is what people
+and other programs see (`ba_0c3v8h2k9m4qa`). The text of a message's id is also its `ref`: the name under which a
+provider may know it, so it stays inside `[a-z0-9_]{1,40}`.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from datetime import datetime
+from typing import NewType
+
+ActionId = NewType("ActionId", int)
+MessageId = NewType("MessageId", int)
+ContactKey = NewType("ContactKey", int)
+"""Our own integer for a contact; its public id is the caller's text, or `ct_...`."""
+OptOutId = NewType("OptOutId", int)
+OrgId = NewType("OrgId", int)
+SenderId = NewType("SenderId", int)
+
+ACTION = "ba"
+CONTACT = "ct"
+CONVERSATION = "cv"
+MESSAGE = "msg"
+OPT_OUT = "oo"
+TEMPLATE = "tpl"
+
+_ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
+_VALUES = {letter: value for value, letter in enumerate(_ALPHABET)}
+_DIGITS = 13  # 13 x 5 = 65 bits hold 63
+_SEQUENCE_BITS = 21  # 2,097,152 ids in one millisecond; 42 bits of milliseconds last until the year 2109
+
+
+def format_id(prefix: str, number: int) -> str:
+    """`format_id("ba", 5)` is `"ba_0000000000005"`."""
+    digits = []
+    for _ in range(_DIGITS):
+        number, digit = divmod(number, 32)
+        digits.append(_ALPHABET[digit])
+    return f"{prefix}_{''.join(reversed(digits))}"
+
+
+def parse_id(prefix: str, text: str) -> int | None:
+    """The integer behind a text id, or None if the text is no such id."""
+    head, _, tail = text.partition("_")
+    if head != prefix or len(tail) != _DIGITS:
+        return None
+    number = 0
+    for letter in tail:
+        value = _VALUES.get(letter)
+        if value is None:
+            return None
+        number = number * 32 + value
+    return number if number < 1 << 63 else None
+
+
+class IdSequence:
+    """Unique integers, growing with time, for one process. Safe to call from several threads.
+
+    `entropy()` gives a random integer of 20 bits: two processes that write to one database in the same millisecond
+    start at different places.
+    """
+
+    def __init__(self, now: Callable[[], datetime], entropy: Callable[[], int]) -> None:
+        self._now = now
+        self._entropy = entropy
+        self._last = 0
+        self._lock = threading.Lock()
+
+    def take(self) -> int:
+        """The next integer; larger than every one before it, even if the clock stands or steps back."""
+        with self._lock:
+            milliseconds = int(self._now().timestamp() * 1000)
+            floor = milliseconds << _SEQUENCE_BITS
+            if floor > self._last:
+                self._last = floor | (self._entropy() & ((1 << (_SEQUENCE_BITS - 1)) - 1))
+            else:
+                self._last += 1
+            return self._last

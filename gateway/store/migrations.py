@@ -1,0 +1,156 @@
+"""The schema, as a numbered list of migrations. Instants are integers: microseconds since 1970, UTC.
+
+A migration is never edited once it has been released; a change is a new one. `PRAGMA user_version` holds the number of the
+newest migration that has run, so that an older program can refuse a newer file before it reads anything else.
+"""
+
+from __future__ import annotations
+
+from sqlite_utils import Database, Migrations
+
+MIGRATIONS = Migrations("gateway")
+NEWEST = 1
+
+
+@MIGRATIONS()
+def m001_foundation(db: Database) -> None:
+    for statement in FOUNDATION:
+        db.execute(statement)
+    db.execute("PRAGMA user_version = 1")
+
+
+FOUNDATION = (
+    "CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID",
+    "CREATE TABLE orgs (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE) STRICT",
+    # A sender of gateway.toml and what must survive a restart: its hold, its token bucket, its days' totals.
+    """CREATE TABLE senders (
+        id INTEGER PRIMARY KEY, org INTEGER NOT NULL REFERENCES orgs (id), name TEXT NOT NULL UNIQUE,
+        channel TEXT NOT NULL, adapter TEXT NOT NULL, in_flight_limit INTEGER NOT NULL,
+        held TEXT, held_detail TEXT, held_at INTEGER,
+        tokens REAL, tokens_at INTEGER
+    ) STRICT""",
+    """CREATE TABLE sender_days (
+        sender INTEGER NOT NULL REFERENCES senders (id), day TEXT NOT NULL, sent INTEGER NOT NULL,
+        PRIMARY KEY (sender, day)
+    ) STRICT, WITHOUT ROWID""",
+    # `bad` is a JSON array of the channels whose spelling rules refuse this contact's address.
+    """CREATE TABLE contacts (
+        id INTEGER PRIMARY KEY, org INTEGER NOT NULL REFERENCES orgs (id), public_id TEXT NOT NULL,
+        name TEXT, first_name TEXT, last_name TEXT, email TEXT, phone TEXT, whatsapp TEXT, addresses TEXT, bad TEXT,
+        time_zone TEXT, language TEXT, attributes TEXT,
+        created_at INTEGER NOT NULL, updated_at INTEGER NOT NULL, seen_at INTEGER NOT NULL, deleted_at INTEGER
+    ) STRICT""",
+    "CREATE UNIQUE INDEX contacts_public_id ON contacts (org, public_id)",
+    "CREATE INDEX contacts_email ON contacts (org, email) WHERE email IS NOT NULL",
+    "CREATE INDEX contacts_phone ON contacts (org, phone) WHERE phone IS NOT NULL",
+    "CREATE INDEX contacts_whatsapp ON contacts (org, whatsapp) WHERE whatsapp IS NOT NULL",
+    """CREATE TABLE contact_tags (
+        contact INTEGER NOT NULL REFERENCES contacts (id) ON DELETE CASCADE, tag TEXT NOT NULL, org INTEGER NOT NULL,
+        PRIMARY KEY (contact, tag)
+    ) STRICT, WITHOUT ROWID""",
+    "CREATE INDEX contact_tags_tag ON contact_tags (org, tag, contact)",
+    # One wish not to be written to. It holds for an address, or for a contact whatever its address becomes.
+    """CREATE TABLE opt_outs (
+        id INTEGER PRIMARY KEY, org INTEGER NOT NULL REFERENCES orgs (id), channel TEXT NOT NULL,
+        address TEXT, contact INTEGER REFERENCES contacts (id), category TEXT NOT NULL DEFAULT 'all',
+        reason TEXT, source TEXT NOT NULL, message INTEGER, created_at INTEGER NOT NULL, created_by TEXT,
+        CHECK (address IS NOT NULL OR contact IS NOT NULL)
+    ) STRICT""",
+    "CREATE UNIQUE INDEX opt_outs_address ON opt_outs (org, channel, address, category) WHERE address IS NOT NULL",
+    "CREATE UNIQUE INDEX opt_outs_contact ON opt_outs (org, channel, contact, category) WHERE contact IS NOT NULL",
+    # Append-only: what was wished, when, and what proves it.
+    """CREATE TABLE consent_ledger (
+        seq INTEGER PRIMARY KEY AUTOINCREMENT, org INTEGER NOT NULL, wish TEXT NOT NULL, channel TEXT NOT NULL,
+        address TEXT, contact INTEGER, category TEXT NOT NULL, source TEXT NOT NULL, reason TEXT, message INTEGER,
+        at INTEGER NOT NULL, by TEXT
+    ) STRICT""",
+    # The wide, quiet half of a bulk action. `work` says what the sweeper still has to do with its rows, see store/sweeps.py.
+    """CREATE TABLE bulk_actions (
+        id INTEGER PRIMARY KEY, org INTEGER NOT NULL REFERENCES orgs (id), label TEXT, operation TEXT NOT NULL,
+        channel TEXT, sender INTEGER REFERENCES senders (id), status TEXT NOT NULL,
+        paused_from TEXT, pause_reason TEXT, pause_detail TEXT, failure_kind TEXT,
+        work TEXT, work_position INTEGER NOT NULL DEFAULT 0, work_argument TEXT, contact_bound INTEGER NOT NULL DEFAULT 0,
+        selection TEXT NOT NULL, message TEXT, parameters TEXT NOT NULL DEFAULT '{}', schedule TEXT NOT NULL,
+        warnings TEXT NOT NULL DEFAULT '[]',
+        revision INTEGER NOT NULL DEFAULT 1, round INTEGER NOT NULL DEFAULT 0, rerun_of INTEGER, origin TEXT NOT NULL,
+        created_by TEXT, requested_by TEXT,
+        created_at INTEGER NOT NULL, started_at INTEGER, resumed_at INTEGER, completed_at INTEGER,
+        wait_reason TEXT, next_batch_at INTEGER
+    ) STRICT""",
+    "CREATE INDEX bulk_actions_org ON bulk_actions (org, id)",
+    """CREATE INDEX bulk_actions_open ON bulk_actions (id)
+        WHERE status IN ('queued', 'processing', 'delegated', 'paused') OR work IS NOT NULL""",
+    # The narrow, busy half: moved in the transaction that moves the rows. `unreleased` is the part of `pending` in no batch.
+    """CREATE TABLE action_counts (
+        action INTEGER PRIMARY KEY REFERENCES bulk_actions (id),
+        pending INTEGER NOT NULL DEFAULT 0, in_flight INTEGER NOT NULL DEFAULT 0, handed_over INTEGER NOT NULL DEFAULT 0,
+        succeeded INTEGER NOT NULL DEFAULT 0, failed INTEGER NOT NULL DEFAULT 0, skipped INTEGER NOT NULL DEFAULT 0,
+        unknown INTEGER NOT NULL DEFAULT 0, cancelled INTEGER NOT NULL DEFAULT 0,
+        unconfirmed INTEGER NOT NULL DEFAULT 0, unreleased INTEGER NOT NULL DEFAULT 0,
+        failing INTEGER NOT NULL DEFAULT 0
+    ) STRICT""",
+    # A selection that was given as a list, in pieces of about 5,000 entries: JSON arrays in the order of the list.
+    """CREATE TABLE selection_chunks (
+        action INTEGER NOT NULL, position INTEGER NOT NULL, entries TEXT NOT NULL, PRIMARY KEY (action, position)
+    ) STRICT, WITHOUT ROWID""",
+    # `given`: a bare address in its one spelling, or the id of a contact that does not exist. `zone` is set for drips in
+    # the recipients' own time zones only. `batch` is NULL until released; an undripped action has one batch, 1, and
+    # writes it with the intent.
+    """CREATE TABLE recipients (
+        action INTEGER NOT NULL, seq INTEGER NOT NULL, contact INTEGER, given TEXT, variables TEXT, zone TEXT,
+        state INTEGER NOT NULL DEFAULT 0, batch INTEGER, round INTEGER NOT NULL DEFAULT 0,
+        attempts INTEGER NOT NULL DEFAULT 0, not_before INTEGER, code TEXT, reason TEXT, message INTEGER,
+        PRIMARY KEY (action, seq)
+    ) STRICT, WITHOUT ROWID""",
+    "CREATE INDEX recipients_ended ON recipients (action, state, seq) WHERE state >= 4",
+    "CREATE INDEX recipients_later ON recipients (action, not_before) WHERE not_before IS NOT NULL",
+    "CREATE INDEX recipients_given ON recipients (action, given, seq) WHERE given IS NOT NULL",
+    """CREATE INDEX recipients_zone ON recipients (action, zone, seq)
+        WHERE zone IS NOT NULL AND state = 0 AND batch IS NULL""",
+    """CREATE TABLE batches (
+        action INTEGER NOT NULL REFERENCES bulk_actions (id), number INTEGER NOT NULL, round INTEGER NOT NULL,
+        planned_at INTEGER NOT NULL, released_at INTEGER NOT NULL, finished_at INTEGER, quantity INTEGER NOT NULL,
+        revision INTEGER NOT NULL, untried INTEGER NOT NULL,
+        pending INTEGER NOT NULL DEFAULT 0, in_flight INTEGER NOT NULL DEFAULT 0, handed_over INTEGER NOT NULL DEFAULT 0,
+        succeeded INTEGER NOT NULL DEFAULT 0, failed INTEGER NOT NULL DEFAULT 0, skipped INTEGER NOT NULL DEFAULT 0,
+        unknown INTEGER NOT NULL DEFAULT 0, cancelled INTEGER NOT NULL DEFAULT 0,
+        PRIMARY KEY (action, number)
+    ) STRICT, WITHOUT ROWID""",
+    # The communication log. `content` is the text of a single message; a bulk one is its action's template over `variables`.
+    # `due_at`: when the reconciler must look at it again. `not_before`: when a waiting single message may go.
+    """CREATE TABLE messages (
+        id INTEGER PRIMARY KEY, org INTEGER NOT NULL, direction INTEGER NOT NULL DEFAULT 0, channel TEXT NOT NULL,
+        sender INTEGER NOT NULL, address TEXT NOT NULL, contact INTEGER, source INTEGER NOT NULL, status INTEGER NOT NULL,
+        action INTEGER, seq INTEGER, round INTEGER NOT NULL DEFAULT 0, attempt INTEGER NOT NULL DEFAULT 0,
+        category TEXT, content TEXT, variables TEXT, template TEXT, dry_run INTEGER NOT NULL DEFAULT 0,
+        code TEXT, reason TEXT, provider_code TEXT, provider_ids TEXT, segments INTEGER, requested_by TEXT,
+        node TEXT, lease_until INTEGER, not_before INTEGER, due_at INTEGER,
+        created_at INTEGER NOT NULL, attempted_at INTEGER, accepted_at INTEGER, sent_at INTEGER, delivered_at INTEGER,
+        read_at INTEGER
+    ) STRICT""",
+    "CREATE INDEX messages_sending ON messages (sender) WHERE status = 1",
+    "CREATE INDEX messages_waiting ON messages (sender, not_before) WHERE status = 0",
+    "CREATE INDEX messages_due ON messages (due_at) WHERE due_at IS NOT NULL",
+    "CREATE INDEX messages_action ON messages (action, id) WHERE action IS NOT NULL",
+    "CREATE INDEX messages_contact ON messages (contact, id) WHERE contact IS NOT NULL",
+    "CREATE INDEX messages_stranger ON messages (org, address, id) WHERE contact IS NULL",
+    # What the message row itself no longer shows: earlier attempts, receipts, a person's resolve.
+    """CREATE TABLE message_history (
+        message INTEGER NOT NULL, at INTEGER NOT NULL, kind TEXT NOT NULL, status TEXT NOT NULL, detail TEXT
+    ) STRICT""",
+    "CREATE INDEX message_history_message ON message_history (message, at)",
+    """CREATE TABLE api_keys (
+        id TEXT PRIMARY KEY, org INTEGER NOT NULL REFERENCES orgs (id), name TEXT NOT NULL, secret_hash BLOB NOT NULL,
+        old_hash BLOB, old_until INTEGER, permissions TEXT NOT NULL, roles TEXT NOT NULL,
+        created_at INTEGER NOT NULL, revoked_at INTEGER, last_used_at INTEGER
+    ) STRICT, WITHOUT ROWID""",
+    # `status` is NULL while the first request is still running.
+    """CREATE TABLE idempotency (
+        org INTEGER NOT NULL, key TEXT NOT NULL, fingerprint BLOB NOT NULL, status INTEGER, headers TEXT, body BLOB,
+        created_at INTEGER NOT NULL, PRIMARY KEY (org, key)
+    ) STRICT, WITHOUT ROWID""",
+    "CREATE INDEX idempotency_age ON idempotency (created_at)",
+    # One row for each creation or retry of a bulk action, kept for the minute that the limit looks back.
+    "CREATE TABLE creations (org INTEGER NOT NULL, at INTEGER NOT NULL) STRICT",
+    "CREATE INDEX creations_at ON creations (org, at)",
+)

@@ -1,0 +1,75 @@
+"""The writer commits in groups, one failure undoes only itself, and readers see committed states only."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from pathlib import Path
+
+import pytest
+
+from gateway.errors import SchemaTooNew, StoreUnavailable
+from gateway.store.database import Database, connect
+
+
+async def test_a_failing_operation_undoes_only_itself(database: Database) -> None:
+    async def insert(name: str) -> None:
+        def operation(conn: sqlite3.Connection) -> None:
+            conn.execute("INSERT INTO meta VALUES (?, 'x')", (name,))
+            if name == "bad":
+                raise ValueError(name)
+
+        await database.write(operation)
+
+    results = await asyncio.gather(*(insert(name) for name in ("a", "bad", "b")), return_exceptions=True)
+    assert [type(result) for result in results] == [type(None), ValueError, type(None)]
+    rows = await database.read(lambda conn: conn.execute("SELECT name FROM meta ORDER BY name").fetchall())
+    assert rows == [("a",), ("b",)]
+
+
+async def test_a_locked_database_is_reported_as_unavailable_and_recovers(database: Database) -> None:
+    await database.write(lambda conn: conn.execute("PRAGMA busy_timeout = 1"))
+    other = connect(database.path)
+    other.execute("BEGIN IMMEDIATE")
+    with pytest.raises(StoreUnavailable, match="locked"):
+        await database.write(lambda conn: conn.execute("INSERT INTO meta VALUES ('a', 'x')"))
+    other.execute("ROLLBACK")
+    other.close()
+    await database.write(lambda conn: conn.execute("INSERT INTO meta VALUES ('a', 'x')"))
+    assert await database.read(lambda conn: conn.execute("SELECT count(*) FROM meta").fetchone()) == (1,)
+
+
+async def test_a_reader_cannot_write(database: Database) -> None:
+    with pytest.raises(StoreUnavailable):
+        await database.read(lambda conn: conn.execute("INSERT INTO meta VALUES ('a', 'x')"))
+
+
+async def test_closing_commits_what_is_queued(tmp_path: Path) -> None:
+    database = Database(tmp_path / "x.db")
+    writes = [
+        asyncio.ensure_future(database.write(lambda conn, n=n: conn.execute("INSERT INTO meta VALUES (?, '')", (str(n),))))
+        for n in range(2000)
+    ]
+    await asyncio.sleep(0)
+    await database.close()
+    await asyncio.gather(*writes)
+    conn = sqlite3.connect(tmp_path / "x.db")
+    assert conn.execute("SELECT count(*) FROM meta").fetchone() == (2000,)
+    conn.close()
+
+
+def test_a_file_from_a_newer_version_is_refused_and_left_alone(tmp_path: Path) -> None:
+    path = tmp_path / "new.db"
+    conn = sqlite3.connect(path)
+    conn.execute("PRAGMA user_version = 9999")
+    conn.close()
+    with pytest.raises(SchemaTooNew, match="9999"):
+        Database(path)
+    conn = sqlite3.connect(path)
+    assert conn.execute("SELECT name FROM sqlite_master").fetchall() == []
+    conn.close()
+
+
+def test_a_path_that_cannot_be_opened_is_reported(tmp_path: Path) -> None:
+    with pytest.raises(StoreUnavailable, match="cannot be opened"):
+        Database(tmp_path / "missing" / "gateway.db")
