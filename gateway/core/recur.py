@@ -1,0 +1,63 @@
+"""Recurring work by cron expressions: croniter, without the second run in the repeated hour of autumn.
+
+croniter 7.0.0 fires a fixed time such as `30 2 * * *` twice on the day on which clocks go back (run on 2026-11-02);
+people expect once. Wildcards (`*/10 * * * *`) do run through the repeated hour.
+"""
+
+from __future__ import annotations
+
+import re
+from datetime import datetime
+from typing import Final
+
+from croniter import croniter
+from croniter.croniter import CroniterError
+
+_FIELDS: Final = 5  # a sixth field means seconds at the end here and at the start elsewhere: refused
+# croniter would draw these at random, anew at every call.
+_RANDOM: Final = re.compile(r"(^|[\s,])[hr]($|[\s,(/])", re.IGNORECASE)
+_ALIASES: Final = {
+    "@yearly": "0 0 1 1 *",
+    "@annually": "0 0 1 1 *",
+    "@monthly": "0 0 1 * *",
+    "@weekly": "0 0 * * 0",
+    "@daily": "0 0 * * *",
+    "@midnight": "0 0 * * *",
+    "@hourly": "0 * * * *",
+}
+
+
+def next_run(cron: str, after: datetime) -> datetime:
+    """The first run later than `after`, in the time zone of `after`, which must be aware.
+
+    A local time that clocks skip runs right after the gap, one that they repeat runs once. ValueError if `cron` is no
+    valid expression (see `cron_problem`).
+    """
+    expression = _ALIASES.get(cron, cron)
+    problem = cron_problem(cron)
+    if problem is not None:
+        raise ValueError(problem)
+    fixed = not any(field.startswith("*") for field in expression.split()[:2])
+    runs = croniter(expression, after)
+    while True:
+        run: datetime = runs.get_next(datetime)
+        repeated = run.fold == 1 and run.replace(fold=0).utcoffset() != run.utcoffset()
+        if run > after and not (fixed and repeated):
+            return run
+
+
+def cron_problem(cron: str) -> str | None:
+    """A sentence that says what is wrong with an expression; None if it is good."""
+    expression = _ALIASES.get(cron, cron)
+    if expression.startswith("@"):
+        return f"{cron!r} is not known: the short forms are {', '.join(_ALIASES)}."
+    if len(expression.split()) != _FIELDS:
+        return f"{cron!r} does not have {_FIELDS} fields: minute, hour, day of the month, month, day of the week."
+    if _RANDOM.search(expression):
+        return f"{cron!r} asks for a random time: write the time itself."
+    try:
+        if croniter.is_valid(expression, strict=True):
+            return None
+    except (CroniterError, ValueError):
+        pass
+    return f"{cron!r} is not a cron expression that ever runs."
