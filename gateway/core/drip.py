@@ -19,14 +19,7 @@ from enum import StrEnum
 from typing import Final
 
 from gateway.core.schedule import Drip, Every, Schedule, Window
-from gateway.core.window import (
-    instant_of,
-    is_open,
-    next_opening,
-    open_since,
-    open_until,
-    zone_named,
-)
+from gateway.core.window import instant_of, is_open, next_opening, open_until, zone_named
 
 PUNCTUAL: Final = timedelta(seconds=60)  # released within this of its planned instant, a batch counts as on time
 LATE: Final = timedelta(hours=1)  # what is later than this is not made up
@@ -141,13 +134,7 @@ def _zone_of(schedule: Schedule, drip: Drip, zone: str | None) -> tzinfo:
     return own or zone_named(schedule.time_zone) or UTC
 
 
-def _one_off(
-    now: datetime,
-    since: datetime,
-    previous: Previous | None,
-    total: int,
-    last_number: int,
-) -> Step:
+def _one_off(now: datetime, since: datetime, previous: Previous | None, total: int, last_number: int) -> Step:
     if previous is not None:
         return Exhausted()  # its batch is open-ended: everybody is in it
     if now < since:
@@ -170,10 +157,16 @@ class _Hours:
         found = [next_opening(self.window, self.days, instant, zone) for _, zone in self.zones]
         return min((opening for opening in found if opening is not None), default=None)
 
-    def since(self, instant: datetime, floor: datetime) -> datetime | None:
-        """Since when it has been open where it is open, not before `floor`; None if it is closed everywhere."""
-        found = [open_since(self.window, self.days, instant, zone, floor) for _, zone in self.zones]
-        return min((opened for opened in found if opened is not None), default=None)
+    def open_for(self, instant: datetime) -> datetime | None:
+        """Until when it surely stays open somewhere, given that it is; None: for ever."""
+        latest = instant
+        for name, zone in self.zones:
+            if is_open(self.window, self.days, instant, zone):
+                end = open_until(self.window, self.days, instant, zone)
+                if end is None:
+                    return None
+                latest = max(latest, end)
+        return latest
 
     def open_zones(self, instant: datetime) -> tuple[str, ...]:
         return tuple(name for name, zone in self.zones if is_open(self.window, self.days, instant, zone))
@@ -200,15 +193,11 @@ def _drip(
     rhythm = _rhythm(schedule, drip, since)
     slot = since if previous is None else max(since, rhythm.after_batch(previous))
     planned = hours.opening(slot)
-    if planned is not None and planned <= now:
-        opened = hours.since(now, planned)
-        if opened is None:
-            slot, planned = now, hours.opening(now)
-        elif now - opened > LATE:
-            slot = rhythm.first_after(opened, now - LATE - _MICROSECOND)
+    if planned is not None and planned < now:
+        planned = _last_due(hours, rhythm, planned, now)
+        if now - planned > LATE or not hours.open_zones(now):
+            slot = rhythm.first_after(planned, planned)
             planned = hours.opening(slot)
-        else:
-            planned = opened
     if planned is None:  # creation refuses such a schedule
         return Wait(until=None, reason=WaitReason.WINDOW)
     if planned > now:
@@ -218,34 +207,37 @@ def _drip(
     return _release(drip, hours, now, planned, remaining, last_number + 1)
 
 
+def _last_due(hours: _Hours, rhythm: _Rhythm, planned: datetime, now: datetime) -> datetime:
+    """The last planned instant up to `now`, counting from `planned` as if each batch in between had run on time.
+
+    Those in between are dropped. Because none of this depends on when the question is asked, an instant that a drip was
+    told to wait for is still planned when it comes.
+    """
+    while True:
+        if rhythm.every.unit == "seconds":
+            end = hours.open_for(planned)
+            last = now if end is None else min(now, end - _MICROSECOND)
+            interval = timedelta(seconds=rhythm.every.amount)
+            planned += (last - planned) // interval * interval
+        following = hours.opening(rhythm.first_after(planned, planned))
+        if following is None or following > now:
+            return planned
+        planned = following
+
+
 def _release(
-    drip: Drip,
-    hours: _Hours,
-    now: datetime,
-    planned: datetime,
-    remaining: Mapping[str, int],
-    number: int,
+    drip: Drip, hours: _Hours, now: datetime, planned: datetime, remaining: Mapping[str, int], number: int
 ) -> Release:
     if drip.time_zone_mode == "account":
         zones, waiting = None, sum(remaining.values())
     else:
         zones = hours.open_zones(now)
         waiting = sum(remaining[name] for name in zones)
-    return Release(
-        number=number,
-        planned_at=planned,
-        quantity=min(drip.batch_quantity, waiting),
-        zones=zones,
-    )
+    return Release(number=number, planned_at=planned, quantity=min(drip.batch_quantity, waiting), zones=zones)
 
 
 def _why(
-    schedule: Schedule,
-    drip: Drip,
-    now: datetime,
-    since: datetime,
-    slot: datetime,
-    planned: datetime,
+    schedule: Schedule, drip: Drip, now: datetime, since: datetime, slot: datetime, planned: datetime
 ) -> WaitReason:
     """The rule that a drip waits for: its start, its interval, or the hours that keep it closed."""
     if now < since:
@@ -267,10 +259,7 @@ class _Rhythm:
     def after_batch(self, previous: Previous) -> datetime:
         """The slot after a batch: later than its release, so that slots which passed meanwhile are dropped."""
         punctual = previous.released_at - previous.planned_at <= PUNCTUAL
-        return self.first_after(
-            previous.planned_at if punctual else previous.released_at,
-            previous.released_at,
-        )
+        return self.first_after(previous.planned_at if punctual else previous.released_at, previous.released_at)
 
     def first_after(self, base: datetime, after: datetime) -> datetime:
         """The first of base + 1, 2, 3, ... intervals that is later than `after`, and later than `base`."""

@@ -101,9 +101,12 @@ class _Sender:
         return (self._rate is not None and self._rate <= 0) or (self._cap is not None and self._cap <= 0)
 
     def free_at(self, at: datetime) -> datetime:
-        """When the cap lets the next message go, from `at` on."""
+        """When the cap lets the next message go, from `at` on. From then on the sender lives in the day of the answer."""
         self._turn_day(at)
-        return self._day_end if self._cap is not None and self._sent >= self._cap else at
+        if self._cap is not None and self._sent >= self._cap:
+            at = self._day_end
+            self._turn_day(at)
+        return at
 
     def send(self, start: datetime, count: int, until: datetime | None) -> tuple[int, datetime]:
         """Send up to `count` messages from `start` on, none from `until` on. How many went, and when the last did."""
@@ -190,6 +193,9 @@ class _Walk:
                 continue
             batch = self._run(step, at)
             yield batch
+            if at + batch.takes >= horizon:
+                self.complete = False
+                return
             previous = Previous(number=step.number, planned_at=step.planned_at, released_at=at, untried=0)
             at += batch.takes
 

@@ -42,7 +42,9 @@ def next_run(cron: str, after: datetime) -> datetime:
     while True:
         run: datetime = runs.get_next(datetime)
         repeated = run.fold == 1 and run.replace(fold=0).utcoffset() != run.utcoffset()
-        if run > after and not (fixed and repeated):
+        # Within one time zone Python compares the clocks on the wall, which show the repeated hour twice.
+        later = run.timestamp() > after.timestamp()
+        if later and not (fixed and repeated):
             return run
 
 

@@ -8,13 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final, Literal
 
-from gateway.core.window import (
-    EVERY_DAY,
-    MINUTES_OF_DAY,
-    Window,
-    next_opening,
-    zone_named,
-)
+from gateway.core.window import EVERY_DAY, MINUTES_OF_DAY, Window, next_opening, zone_named
 
 __all__ = [
     "DAY_NAMES",
@@ -153,11 +147,7 @@ def format_days(days: Iterable[int]) -> list[str]:
 
 
 def schedule_problems(
-    schedule: Schedule,
-    now: datetime,
-    limits: ScheduleLimits | None = None,
-    *,
-    at: str = "/schedule",
+    schedule: Schedule, now: datetime, limits: ScheduleLimits | None = None, *, at: str = "/schedule"
 ) -> list[ScheduleProblem]:
     """Everything that speaks against a schedule; empty if it may run. A start in the past is no problem.
 
@@ -205,10 +195,7 @@ def _drip_problems(drip: Drip, limits: ScheduleLimits) -> Iterator[ScheduleProbl
     if not drip.send_on:
         yield ScheduleProblem(pointer="/drip/send_on", detail="Choose at least one day.")
     elif not drip.send_on <= EVERY_DAY:
-        yield ScheduleProblem(
-            pointer="/drip/send_on",
-            detail="Days are numbered from 0, Monday, to 6, Sunday.",
-        )
+        yield ScheduleProblem(pointer="/drip/send_on", detail="Days are numbered from 0, Monday, to 6, Sunday.")
     window = drip.process_between
     if window is None:
         return

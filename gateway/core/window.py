@@ -48,11 +48,7 @@ def zone_named(name: str) -> ZoneInfo | None:
     """The time zone of an IANA name such as `Africa/Lagos`, or None if there is none by that name."""
     try:
         return ZoneInfo(name)
-    except (
-        KeyError,
-        ValueError,
-        OSError,
-    ):  # unknown; no name at all; the name of a folder of names
+    except (KeyError, ValueError, OSError):  # unknown; no name at all; the name of a folder of names
         return None
 
 
@@ -96,28 +92,6 @@ def next_opening(window: Window | None, days: AbstractSet[int], instant: datetim
     return None if span is None else max(span.start, instant)
 
 
-def open_since(
-    window: Window | None,
-    days: AbstractSet[int],
-    instant: datetime,
-    zone: tzinfo,
-    floor: datetime,
-) -> datetime | None:
-    """Since when it has been open without a break, not looking further back than `floor`. None if it is closed."""
-    if _never_closes(window, days):
-        return floor
-    span = next_span(window, days, instant, zone)
-    if span is None or span.start > instant:
-        return None
-    start = span.start
-    while start > floor:
-        before = next_span(window, days, start - timedelta(microseconds=1), zone)
-        if before is None or before.start >= start:
-            return start
-        start = before.start
-    return floor
-
-
 def open_until(window: Window | None, days: AbstractSet[int], instant: datetime, zone: tzinfo) -> datetime | None:
     """When it closes next, given that it is open at `instant`. None if it never closes."""
     if _never_closes(window, days):
@@ -157,7 +131,4 @@ def _span(window: Window | None, day: date, zone: tzinfo) -> Span:
         return Span(instant_of(midnight, zone), instant_of(midnight + timedelta(days=1), zone))
     end = window.end_minute + (MINUTES_OF_DAY if window.over_midnight else 0)
     start_local = midnight + timedelta(minutes=window.start_minute)
-    return Span(
-        instant_of(start_local, zone),
-        instant_of(midnight + timedelta(minutes=end), zone),
-    )
+    return Span(instant_of(start_local, zone), instant_of(midnight + timedelta(minutes=end), zone))

@@ -15,7 +15,6 @@ from gateway.core.window import (
     instant_of,
     is_open,
     next_opening,
-    open_since,
     open_until,
     zone_named,
 )
@@ -176,18 +175,12 @@ def test_away_from_clock_changes_open_means_what_the_clock_on_the_wall_says(
 
 @given(window=windows, days=day_sets, instant=instants, zone=zones)
 @settings(max_examples=250)
-def test_it_stays_open_from_open_since_to_open_until(
+def test_it_stays_open_until_open_until(
     window: Window | None, days: frozenset[int], instant: datetime, zone: ZoneInfo
 ) -> None:
     opening = next_opening(window, days, instant, zone)
     assert opening is not None
     end = open_until(window, days, opening, zone)
-    floor = opening - timedelta(days=20)
-    start = open_since(window, days, opening, zone, floor)
-    assert start is not None and floor <= start <= opening
-    assert is_open(window, days, start, zone) or start == floor
-    if start > floor:
-        assert not is_open(window, days, start - timedelta(microseconds=1), zone)
     if end is None:
         assert window is None or window == Window(0, 1440)
         assert days == EVERY_DAY
