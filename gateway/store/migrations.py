@@ -49,6 +49,13 @@ FOUNDATION = (
         PRIMARY KEY (contact, tag)
     ) STRICT, WITHOUT ROWID""",
     "CREATE INDEX contact_tags_tag ON contact_tags (org, tag, contact)",
+    # The addresses on channels that have no column of their own, for finding people by them.
+    """CREATE TABLE contact_addresses (
+        org INTEGER NOT NULL, channel TEXT NOT NULL, address TEXT NOT NULL,
+        contact INTEGER NOT NULL REFERENCES contacts (id) ON DELETE CASCADE,
+        PRIMARY KEY (org, channel, address, contact)
+    ) STRICT, WITHOUT ROWID""",
+    "CREATE INDEX contact_addresses_contact ON contact_addresses (contact)",
     # One wish not to be written to. It holds for an address, or for a contact whatever its address becomes.
     """CREATE TABLE opt_outs (
         id INTEGER PRIMARY KEY, org INTEGER NOT NULL REFERENCES orgs (id), channel TEXT NOT NULL,
@@ -64,7 +71,10 @@ FOUNDATION = (
         address TEXT, contact INTEGER, category TEXT NOT NULL, source TEXT NOT NULL, reason TEXT, message INTEGER,
         at INTEGER NOT NULL, by TEXT
     ) STRICT""",
-    # The wide, quiet half of a bulk action. `work` says what the sweeper still has to do with its rows, see store/sweeps.py.
+    # The wide, quiet half of a bulk action. `work` says what the sweeper still has to do with its rows (store/sweeps.py).
+    # `look_at`: when the scheduler must look at it again; 0 at once, NULL not before somebody changes it. So that waiting
+    # actions cost nothing, whoever changes what the scheduler decides by sets it to 0 in the same transaction.
+    # `settled`: the pass over the unreachable before the first batch is done.
     """CREATE TABLE bulk_actions (
         id INTEGER PRIMARY KEY, org INTEGER NOT NULL REFERENCES orgs (id), label TEXT, operation TEXT NOT NULL,
         channel TEXT, sender INTEGER REFERENCES senders (id), status TEXT NOT NULL,
@@ -75,11 +85,13 @@ FOUNDATION = (
         revision INTEGER NOT NULL DEFAULT 1, round INTEGER NOT NULL DEFAULT 0, rerun_of INTEGER, origin TEXT NOT NULL,
         created_by TEXT, requested_by TEXT,
         created_at INTEGER NOT NULL, started_at INTEGER, resumed_at INTEGER, completed_at INTEGER,
-        wait_reason TEXT, next_batch_at INTEGER
+        wait_reason TEXT, next_batch_at INTEGER,
+        settled INTEGER NOT NULL DEFAULT 0, look_at INTEGER DEFAULT 0
     ) STRICT""",
     "CREATE INDEX bulk_actions_org ON bulk_actions (org, id)",
-    """CREATE INDEX bulk_actions_open ON bulk_actions (id)
-        WHERE status IN ('queued', 'processing', 'delegated', 'paused') OR work IS NOT NULL""",
+    "CREATE INDEX bulk_actions_look ON bulk_actions (look_at) WHERE look_at IS NOT NULL",
+    "CREATE INDEX bulk_actions_work ON bulk_actions (id) WHERE work IS NOT NULL",
+    "CREATE INDEX bulk_actions_processing ON bulk_actions (sender, id) WHERE status = 'processing'",
     # The narrow, busy half: moved in the transaction that moves the rows. `unreleased` is the part of `pending` in no batch.
     """CREATE TABLE action_counts (
         action INTEGER PRIMARY KEY REFERENCES bulk_actions (id),
@@ -144,9 +156,10 @@ FOUNDATION = (
         old_hash BLOB, old_until INTEGER, permissions TEXT NOT NULL, roles TEXT NOT NULL,
         created_at INTEGER NOT NULL, revoked_at INTEGER, last_used_at INTEGER
     ) STRICT, WITHOUT ROWID""",
-    # `status` is NULL while the first request is still running.
+    # `made`: what was created, written by the creation itself. `status` is NULL until its answer has been kept too.
     """CREATE TABLE idempotency (
-        org INTEGER NOT NULL, key TEXT NOT NULL, fingerprint BLOB NOT NULL, status INTEGER, headers TEXT, body BLOB,
+        org INTEGER NOT NULL, key TEXT NOT NULL, fingerprint BLOB NOT NULL, made TEXT,
+        status INTEGER, headers TEXT, body BLOB,
         created_at INTEGER NOT NULL, PRIMARY KEY (org, key)
     ) STRICT, WITHOUT ROWID""",
     "CREATE INDEX idempotency_age ON idempotency (created_at)",

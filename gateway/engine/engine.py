@@ -1,0 +1,184 @@
+"""All loops over one database, joined: who wakes whom, the order of starting and stopping."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from contextlib import AsyncExitStack
+from datetime import timedelta
+from typing import Final
+
+import structlog
+
+from gateway.clock import Clock
+from gateway.core.ids import ActionId, IdSequence
+from gateway.core.template import Renderer
+from gateway.engine.authority import Authority
+from gateway.engine.catalogue import Catalogue, Sender
+from gateway.engine.crash import CrashPoints
+from gateway.engine.gatekeeper import Gatekeeper
+from gateway.engine.holds import Hold
+from gateway.engine.lane import Lane, LaneTools
+from gateway.engine.metrics import SendMetrics
+from gateway.engine.operations import Operations
+from gateway.engine.reconciler import Reconciler
+from gateway.engine.scheduler import Scheduler
+from gateway.engine.singles import SingleFeed
+from gateway.engine.sweeper import Sweeper
+from gateway.store.candidates import Candidates
+from gateway.store.creators import CreatorStore
+from gateway.store.database import Database
+from gateway.store.facts import FactStore
+from gateway.store.operations import OperationStore
+from gateway.store.recovery import Recovery
+from gateway.store.releases import Notice, Releases
+from gateway.store.senders import SenderStore
+from gateway.store.sweeps import Sweep, Sweeps
+from gateway.store.turns import TurnStore
+
+OPEN_RETRY: Final = timedelta(seconds=30)  # an adapter that could not open is tried again this often
+CLOSE_SECONDS: Final = 5.0  # what the contract gives an adapter to close
+
+
+class Engine:
+    """Built once by the daemon. `run` takes over what the last process left, then works until cancelled."""
+
+    def __init__(
+        self,
+        database: Database,
+        catalogue: Catalogue,
+        *,
+        ids: IdSequence,
+        clock: Clock,
+        renderer: Renderer,
+        metrics: SendMetrics,
+        crash: CrashPoints,
+        node: str,
+        notice: Notice | None = None,
+    ) -> None:
+        self._catalogue = catalogue
+        self._clock = clock
+        self._log = structlog.get_logger("gateway.engine")
+        candidates = Candidates(database)
+        releases = Releases(database, ids, notice)
+        senders = SenderStore(database)
+        facts = FactStore(database)
+        tools = LaneTools(
+            clock=clock,
+            candidates=candidates,
+            turns=TurnStore(database),
+            releases=releases,
+            renderer=renderer,
+            crash=crash,
+            metrics=metrics,
+            look=self._look,
+            node=node,
+        )
+        self.gatekeepers: Mapping[str, Gatekeeper] = {
+            sender.name: Gatekeeper(sender, catalogue.send_policies, facts, ids) for sender in catalogue.senders.values()
+        }
+        self._holds = {
+            sender.name: Hold(sender, senders, clock, metrics, self.nudge) for sender in catalogue.senders.values()
+        }
+        self._lanes = {
+            sender.name: Lane(
+                sender,
+                tools,
+                self.gatekeepers[sender.name],
+                SingleFeed(sender, self.gatekeepers[sender.name], candidates),
+                self._holds[sender.name],
+            )
+            for sender in catalogue.senders.values()
+        }
+        authority = Authority(catalogue, CreatorStore(database))
+        self._sweeper = Sweeper(Sweeps(database, catalogue.channels), clock, crash, self._progressed)
+        self._scheduler = Scheduler(releases, authority, clock, crash, self._released, self._sweeper.wake)
+        self._operations = Operations(OperationStore(database), catalogue, clock, self._look)
+        self._reconciler = Reconciler(
+            Recovery(database, node), catalogue, renderer, clock, self._returned, self._look
+        )
+        self._running = asyncio.Event()
+
+    @property
+    def running(self) -> bool:
+        """All loops were started: for readiness."""
+        return self._running.is_set()
+
+    def nudge(self) -> None:
+        """Rows were written: every loop looks now instead of at its next poll."""
+        self._sweeper.wake()
+        self._scheduler.wake()
+        self._released()
+
+    async def run(self) -> None:
+        """Work until cancelled. Raises what a loop raises: a loop that fails is a bug, and the daemon restarts."""
+        await self._reconciler.take_over()
+        async with AsyncExitStack() as stack:
+            group = await stack.enter_async_context(asyncio.TaskGroup())
+            group.create_task(self._sweeper.run(), name="sweeper")
+            group.create_task(self._scheduler.run(), name="scheduler")
+            group.create_task(self._operations.run(), name="operations")
+            group.create_task(self._reconciler.run(), name="reconciler")
+            for sender in self._catalogue.senders.values():
+                group.create_task(self._run_sender(sender), name=f"sender {sender.name}")
+            self._running.set()
+
+    async def drain(self, seconds: float) -> None:
+        """No new intents; wait for what is in flight, at most this long. Then `run` may be cancelled."""
+        self._running.clear()
+        try:
+            async with asyncio.timeout(seconds):
+                await asyncio.gather(*(lane.drain() for lane in self._lanes.values()))
+        except TimeoutError:
+            self._log.warning("drain_timed_out", seconds=seconds)
+
+    async def _run_sender(self, sender: Sender) -> None:
+        await self._open(sender)
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._holds[sender.name].run())
+                group.create_task(self._lanes[sender.name].run())
+        finally:
+            await self._close(sender)
+
+    async def _open(self, sender: Sender) -> None:
+        """An adapter that cannot open holds its own sender, never the daemon."""
+        while True:
+            try:
+                await sender.adapter.open()
+                return
+            # A stranger's code: whatever it raises, the other senders go on.
+            except Exception as exc:
+                self._log.error("sender_not_opened", sender=sender.name, error=f"{type(exc).__name__}: {exc}")
+                await self._holds[sender.name].hold("outage", f"cannot be opened: {exc}", self._clock.now(), None)
+                await self._clock.wait(asyncio.Event(), self._clock.now() + OPEN_RETRY)
+
+    async def _close(self, sender: Sender) -> None:
+        try:
+            async with asyncio.timeout(CLOSE_SECONDS):
+                await sender.adapter.close()
+        # The daemon is stopping; an adapter that cannot close must not keep it.
+        except Exception as exc:
+            self._log.warning("sender_not_closed", sender=sender.name, error=type(exc).__name__)
+
+    def _look(self) -> None:
+        self._scheduler.wake()
+
+    def _released(self) -> None:
+        self._operations.wake()
+        for lane in self._lanes.values():
+            lane.wake()
+
+    def _progressed(self, sweep: Sweep) -> None:
+        if sweep.work in ("snapshot", "retry"):
+            self._released()
+        if sweep.done or sweep.work == "snapshot":
+            self._scheduler.wake()
+
+    def _returned(self, action: ActionId | None) -> None:
+        self._scheduler.wake()
+        for lane in self._lanes.values():
+            if action is None:
+                lane.wake()
+            else:
+                lane.rewind(action)

@@ -1,0 +1,211 @@
+"""Candidates of one bulk action, read, gated and rendered ahead of the turns that send them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Final
+
+import msgspec
+
+from gateway.core.content import MessageContent
+from gateway.core.drip import claimable
+from gateway.core.schedule import Schedule
+from gateway.core.template import Renderer
+from gateway.engine.catalogue import Sender
+from gateway.engine.gatekeeper import Declined, Deferred, Gatekeeper, PolicyFailed, Prepared
+from gateway.engine.rendering import compile_content
+from gateway.store.candidates import Candidate, CandidateQuery, Candidates, SendingAction
+from gateway.store.codec import from_micros, to_micros
+from gateway.store.sending import DeferredRecipient, RefusedRecipient
+
+READ_AHEAD: Final = 512  # candidates per read: large enough that reading costs little, small enough to stay fresh
+LOW_WATER: Final = 256  # read on when fewer are prepared
+LONG_AGO: Final = datetime(1970, 1, 1, tzinfo=UTC)
+POLICY_FAILURES_MAX: Final = 5  # in a row; then the action pauses
+
+
+class Feed:
+    """One action in one round. In memory only: after a restart it starts again at the first pending recipient."""
+
+    def __init__(
+        self,
+        action: SendingAction,
+        sender: Sender,
+        gatekeeper: Gatekeeper,
+        candidates: Candidates,
+        renderer: Renderer,
+        wake: Callable[[], None],
+    ) -> None:
+        self.action = action
+        self.schedule = msgspec.json.decode(action.schedule, type=Schedule)
+        content = msgspec.json.decode(action.message, type=MessageContent)
+        self.content = compile_content(renderer, content)
+        self.ready: deque[Prepared] = deque()
+        self.refused: list[RefusedRecipient] = []
+        self.deferred: list[DeferredRecipient] = []
+        self.policy_fault: PolicyFailed | None = None
+        self._policy_failures = 0
+        self._sender = sender
+        self._gatekeeper = gatekeeper
+        self._candidates = candidates
+        self._wake = wake
+        self._floor = 0
+        self._rewinds = 0  # a read that a rewind overtook must not move the floor past it
+        self._dry = False
+        self._later_at: datetime | None = LONG_AGO  # somebody may have been waiting since before this process
+        self._taken: set[int] = set()
+        self._reading: asyncio.Task[None] | None = None
+
+    @property
+    def dripped(self) -> bool:
+        return self.schedule.mode == "drip"
+
+    @property
+    def skips_duplicates(self) -> bool:
+        return self.content.content.on_duplicate_address == "skip"
+
+    @property
+    def later_at(self) -> datetime | None:
+        """When the next of those who wait for a retry may go."""
+        return self._later_at
+
+    def open_now(self, now: datetime, zone: str | None) -> bool:
+        """The window, tested at each claim."""
+        return not self.dripped or claimable(self.schedule, now, zone)
+
+    def update(self, action: SendingAction) -> None:
+        """The newest batch's number; there may be new recipients."""
+        if action.batch != self.action.batch:
+            self._dry = False
+        self.action = action
+
+    def rouse(self) -> None:
+        """Recipients may have come in behind the last read: a snapshot chunk, a batch."""
+        self._dry = False
+
+    def rewind(self, seq: int = 0) -> None:
+        """Read again from `seq` on: recipients went back to pending."""
+        self._floor = min(self._floor, max(0, seq - 1))
+        self._rewinds += 1
+        self._dry = False
+
+    def waits_until(self, instant: datetime) -> None:
+        """A recipient waits for its retry until then."""
+        if self._later_at is None or instant < self._later_at:
+            self._later_at = instant
+
+    def done_with(self, seq: int) -> None:
+        """The recipient is neither prepared nor in flight any more."""
+        self._taken.discard(seq)
+
+    def put_back(self, prepared: list[Prepared]) -> None:
+        """A turn that could not be written gives back what it wanted to send."""
+        self.ready.extendleft(reversed(prepared))
+
+    def forget(self, prepared: Prepared) -> None:
+        """It was not granted: something it was prepared from has changed. Judge it anew."""
+        assert prepared.candidate is not None
+        self.done_with(prepared.candidate.seq)
+        self.rewind(prepared.candidate.seq)
+
+    def refill(self, now: datetime) -> None:
+        """Start reading on, if little is prepared and there is something to read."""
+        if self._reading is not None or len(self.ready) >= LOW_WATER or self.policy_fault is not None:
+            return
+        over = self._later_at is not None and self._later_at <= now
+        if over or not self._dry:
+            self._reading = asyncio.create_task(self._read(now, over))
+
+    async def close(self) -> None:
+        """Stop reading."""
+        if self._reading is not None:
+            self._reading.cancel()
+            await asyncio.gather(self._reading, return_exceptions=True)
+
+    async def _read(self, now: datetime, over: bool) -> None:
+        try:
+            if over:
+                await self._read_later(now)
+            if not self._dry:
+                await self._read_on(now)
+        finally:
+            self._reading = None
+            self._wake()
+
+    async def _read_on(self, now: datetime) -> None:
+        self._dry = True  # before the read, so that a `rouse` in the meantime is not lost
+        rewinds = self._rewinds
+        found = await self._candidates.after(self._query(now, self._floor))
+        if self._rewinds == rewinds and found:
+            self._floor = found[-1].seq
+        if len(found) == READ_AHEAD:
+            self._dry = False
+        await self._judge_all(found, now)
+
+    async def _read_later(self, now: datetime) -> None:
+        found = await self._candidates.later(self._query(now, 0))
+        await self._judge_all(found, now)
+        self._later_at = None
+        upcoming = await self._candidates.next_wait(self.action.id, self.dripped)
+        if upcoming is not None:
+            self.waits_until(max(from_micros(upcoming), now) if found else from_micros(upcoming))
+
+    def _query(self, now: datetime, floor: int) -> CandidateQuery:
+        return CandidateQuery(
+            action=self.action.id,
+            channel=self._sender.channel,
+            category=self.content.content.category,
+            dripped=self.dripped,
+            skip_duplicates=self.skips_duplicates,
+            wants_tags=self._gatekeeper.wants_tags,
+            now=to_micros(now),
+            floor=floor,
+            limit=READ_AHEAD,
+        )
+
+    async def _judge_all(self, found: tuple[Candidate, ...], now: datetime) -> None:
+        for candidate in found:
+            if candidate.seq in self._taken:
+                continue
+            judgement = await self._gatekeeper.judge(self.content, self.action.id, candidate, now)
+            if isinstance(judgement, PolicyFailed):
+                self._note_policy_failure(judgement, candidate)
+                return
+            self._policy_failures = 0
+            self._taken.add(candidate.seq)
+            if isinstance(judgement, Prepared):
+                self.ready.append(judgement)
+            elif isinstance(judgement, Declined):
+                self.refused.append(self._refusal(candidate, judgement))
+            else:
+                self.deferred.append(self._deferral(candidate, judgement))
+
+    def _note_policy_failure(self, failure: PolicyFailed, candidate: Candidate) -> None:
+        """The recipient stays pending; it, and who comes after it, is judged again until there were too many in a row."""
+        self._policy_failures += 1
+        self.rewind(candidate.seq)
+        if self._policy_failures >= POLICY_FAILURES_MAX:
+            self.policy_fault = failure
+
+    def _refusal(self, candidate: Candidate, declined: Declined) -> RefusedRecipient:
+        return RefusedRecipient(
+            action=self.action.id,
+            seq=candidate.seq,
+            batch=candidate.batch or self.action.batch,
+            event=declined.event,
+            code=declined.code,
+            reason=declined.reason,
+        )
+
+    def _deferral(self, candidate: Candidate, deferred: Deferred) -> DeferredRecipient:
+        if not self.dripped:
+            self.waits_until(deferred.until)
+        return DeferredRecipient(
+            action=self.action.id,
+            seq=candidate.seq,
+            batch=candidate.batch if self.dripped else None,
+            not_before=to_micros(deferred.until),
+        )

@@ -1,0 +1,218 @@
+"""The gate: may this message leave now, and what exactly leaves.
+
+It judges by facts read just before; the turn's transaction reads the ones that matter most (opt-outs, the action's
+status, the contact's revision) once more, so nothing that was prepared can slip past a change.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Literal
+
+from gateway.contract import Adapter, Allow, Defer, Deny, Facts, Outbound, Rejected, SendPolicy, Verdict
+from gateway.core.gate import strictest
+from gateway.core.ids import ActionId, ContactKey, IdSequence, MessageId, format_id
+from gateway.core.ids import ACTION as ACTION_PREFIX
+from gateway.core.states import RecipientEvent
+from gateway.core.template import MissingVariable, TemplateFault
+from gateway.engine.catalogue import Sender
+from gateway.engine.rendering import CompiledContent
+from gateway.store.candidates import Candidate
+from gateway.store.facts import FactStore
+
+Source = Literal["bulk_action", "api", "reply", "campaign"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prepared:
+    """A message that passed the gate, rendered. `frozen`: the values its templates use."""
+
+    message: MessageId
+    again: bool
+    outbound: Outbound
+    cost: int
+    frozen: Mapping[str, Any]
+    first_attempt_at: datetime | None
+    candidate: Candidate | None = None  # of a bulk action
+    action: ActionId | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Declined:
+    """The gate says no: REFUSE skips the recipient, FAIL fails it."""
+
+    event: RecipientEvent
+    code: str
+    reason: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Deferred:
+    """Not now."""
+
+    until: datetime
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PolicyFailed:
+    """A policy raised: the message is neither sent nor spent."""
+
+    policy: str
+    detail: str
+
+
+Judgement = Prepared | Declined | Deferred | PolicyFailed
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Subject:
+    """Whom a policy judges about."""
+
+    address: str
+    category: str
+    source: Source
+    action: ActionId | None
+    contact: ContactKey | None
+    contact_id: str | None
+    time_zone: str | None
+    tags: frozenset[str]
+
+
+class Gatekeeper:
+    """One per sender; holds no state of its own."""
+
+    def __init__(self, sender: Sender, policies: Sequence[SendPolicy[Any]], facts: FactStore, ids: IdSequence) -> None:
+        self._sender = sender
+        self._policies = tuple(policies)
+        self._facts = facts
+        self._ids = ids
+        needs = frozenset().union(*(policy.needs for policy in policies)) if policies else frozenset()
+        self._needs: frozenset[str] = needs
+        self._costed = type(sender.adapter).cost is not Adapter.cost
+
+    @property
+    def wants_tags(self) -> bool:
+        """Whether candidates must be read with their tags: only policies look at them."""
+        return bool(self._policies)
+
+    async def judge(self, content: CompiledContent, action: ActionId, candidate: Candidate, now: datetime) -> Judgement:
+        """One candidate of a bulk action."""
+        declined = _decline(candidate, self._sender.channel.title)
+        if declined is not None:
+            return declined
+        assert candidate.address is not None
+        if self._policies:
+            subject = Subject(
+                address=candidate.address,
+                category=content.content.category,
+                source="bulk_action",
+                action=action,
+                contact=candidate.contact,
+                contact_id=candidate.contact_id,
+                time_zone=candidate.contact_zone,
+                tags=candidate.tags,
+            )
+            verdict = await self.verdict(subject, now)
+            if not isinstance(verdict, Allow):
+                return _as_judgement(verdict)
+        return self.prepare(content, action, candidate)
+
+    async def verdict(self, subject: Subject, now: datetime) -> Verdict | PolicyFailed:
+        """The most restrictive verdict of all policies; one that raises holds the message."""
+        if not self._policies:
+            return Allow()
+        facts = await self._gather(subject, now)
+        verdicts: list[Verdict] = []
+        for policy in self._policies:
+            try:
+                verdicts.append(policy.judge(facts))
+            # A policy is a stranger's code: whatever it raises must neither send nor spend the message.
+            except Exception as exc:
+                return PolicyFailed(policy=policy.name, detail=f"{type(exc).__name__}: {exc}")
+        return strictest(verdicts)
+
+    def prepare(self, content: CompiledContent, action: ActionId, candidate: Candidate) -> Prepared | Declined:
+        """Render and let the adapter refuse what it knows it cannot send."""
+        again = candidate.message is not None
+        message = candidate.message if candidate.message is not None else MessageId(self._ids.take())
+        frozen = candidate.values if again else content.frozen(candidate.values)
+        try:
+            outbound = content.render(message, candidate.attempt + 1, candidate.address or "", frozen)
+        except MissingVariable as exc:
+            return Declined(event=RecipientEvent.FAIL, code="missing_variable", reason=f"No value for {exc.name}")
+        except TemplateFault as exc:
+            return Declined(event=RecipientEvent.FAIL, code="content_rejected", reason=str(exc))
+        rejected = self._sender.adapter.refuse(outbound)
+        if rejected is not None:
+            return _refused(rejected)
+        return Prepared(
+            message=message,
+            again=again,
+            outbound=outbound,
+            cost=self.cost(outbound),
+            frozen=frozen,
+            first_attempt_at=candidate.first_attempt_at,
+            candidate=candidate,
+            action=action,
+        )
+
+    def cost(self, outbound: Outbound) -> int:
+        """Units of the sender's rate."""
+        return self._sender.adapter.cost(outbound) if self._costed else 1
+
+    async def _gather(self, subject: Subject, now: datetime) -> Facts:
+        counts = (0, 0)
+        last_inbound_at = None
+        if "sent_counts" in self._needs:
+            counts = await self._facts.sent_counts(self._sender.org.id, subject.contact, subject.address, now)
+        if "last_inbound" in self._needs:
+            last_inbound_at = await self._facts.last_inbound(self._sender.org.id, subject.contact, subject.address)
+        return Facts(
+            now=now,
+            org=self._sender.org.name,
+            channel=self._sender.channel.name,
+            sender=self._sender.name,
+            address=subject.address,
+            category=subject.category,
+            time_zone=subject.time_zone or self._sender.org.time_zone,
+            source=subject.source,
+            bulk_action_id=None if subject.action is None else format_id(ACTION_PREFIX, subject.action),
+            contact_id=subject.contact_id,
+            tags=subject.tags,
+            sent_last_day=counts[0],
+            sent_last_week=counts[1],
+            last_inbound_at=last_inbound_at,
+        )
+
+
+def _decline(candidate: Candidate, channel_title: str) -> Declined | None:
+    if candidate.deleted:
+        return Declined(event=RecipientEvent.REFUSE, code="contact_deleted")
+    if candidate.address is None:
+        return Declined(event=RecipientEvent.FAIL, code="no_address")
+    if candidate.bad_address:
+        return Declined(event=RecipientEvent.FAIL, code="invalid_address")
+    if candidate.opted_out:
+        return Declined(event=RecipientEvent.REFUSE, code="opted_out", reason=f"Opted out of {channel_title}")
+    if candidate.duplicate:
+        return Declined(event=RecipientEvent.REFUSE, code="duplicate_address")
+    return None
+
+
+def _as_judgement(verdict: Verdict | PolicyFailed) -> Judgement:
+    if isinstance(verdict, Defer):
+        return Deferred(until=verdict.until, reason=verdict.reason)
+    if isinstance(verdict, Deny):
+        event = RecipientEvent.FAIL if verdict.failed else RecipientEvent.REFUSE
+        return Declined(event=event, code=verdict.code, reason=verdict.reason)
+    assert isinstance(verdict, PolicyFailed)
+    return verdict
+
+
+def _refused(rejected: Rejected) -> Declined:
+    return Declined(event=RecipientEvent.FAIL, code=rejected.code.value, reason=rejected.reason)
+
+

@@ -1,0 +1,455 @@
+"""The dispatcher of one sender: claim, gate, intent, send, record.
+
+One coroutine assembles turns and commits them; W long-lived workers call the adapter. A turn is one transaction: it
+records what has come back since the last one and writes the next intents, so that messages between intent and record
+are never more than W, whatever happens to the process.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Final
+from zoneinfo import ZoneInfo
+
+import structlog
+
+from gateway.clock import Clock
+from gateway.contract import Accepted, NotSent, Outcome, Unknown
+from gateway.core.bucket import Bucket
+from gateway.core.ids import ActionId, MessageId
+from gateway.core.template import Renderer
+from gateway.engine.catalogue import Sender
+from gateway.engine.crash import CrashPoints
+from gateway.engine.feed import Feed
+from gateway.engine.gatekeeper import Gatekeeper, Prepared
+from gateway.engine.holds import Hold
+from gateway.engine.metrics import SendMetrics
+from gateway.engine.rulings import Decision, Rulings, Unreached
+from gateway.engine.singles import SingleFeed
+from gateway.errors import StoreUnavailable
+from gateway.store.candidates import Candidates
+from gateway.store.codec import from_micros, to_json, to_micros
+from gateway.store.releases import Releases
+from gateway.store.sending import ActionIntents, Granted, Intent, Result, Turn
+from gateway.store.turns import TurnStore
+
+POLL: Final = timedelta(seconds=1)  # rows written by another process are noticed within this
+LEASE_SPARE: Final = timedelta(seconds=60)  # a lease outlives the deadline of its attempt by this much
+STORE_RETRY: Final = timedelta(seconds=1)  # a full or locked disk is tried again this often
+UNREACHED_MAX: Final = 5  # attempts in a row that reached nobody; then the sender is held and probed
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LaneTools:
+    """What every lane shares."""
+
+    clock: Clock
+    candidates: Candidates
+    turns: TurnStore
+    releases: Releases
+    renderer: Renderer
+    crash: CrashPoints
+    metrics: SendMetrics
+    look: Callable[[], None]  # a turn has left something for the scheduler
+    node: str
+
+
+@dataclass(slots=True)
+class _Batch:
+    """The messages that one turn wants to send."""
+
+    singles: list[Prepared]
+    bulk: dict[ActionId, list[Prepared]]
+    spent: Bucket
+
+    @property
+    def count(self) -> int:
+        return len(self.singles) + sum(len(prepared) for prepared in self.bulk.values())
+
+
+class Lane:
+    """Owns one sender's connection to the world. `run` until cancelled; `drain` first for a clean end."""
+
+    def __init__(self, sender: Sender, tools: LaneTools, gatekeeper: Gatekeeper, singles: SingleFeed, hold: Hold) -> None:
+        self.sender = sender
+        self._tools = tools
+        self._gatekeeper = gatekeeper
+        self._singles = singles
+        self._hold = hold
+        self._rulings = Rulings(sender)
+        self._feeds: dict[tuple[ActionId, int], Feed] = {}
+        self._order: deque[tuple[ActionId, int]] = deque()
+        self._jobs: asyncio.Queue[Prepared] = asyncio.Queue()
+        self._finished: list[tuple[Prepared, Outcome | Unreached]] = []
+        self._in_flight = 0
+        self._unreached = 0
+        self._nudge = asyncio.Event()
+        self._draining = False
+        self._drained = asyncio.Event()
+        self._poll_at: datetime | None = None
+        self._bucket = Bucket(rate=sender.rate, burst=sender.burst, tokens=sender.burst, at=tools.clock.now())
+        self._zone = ZoneInfo(sender.org.time_zone)
+        self._day = ""
+        self._sent_today = 0
+        self._log = structlog.get_logger("gateway.lane").bind(sender=sender.name)
+
+    def wake(self) -> None:
+        """Something may be there to send: look again."""
+        self._poll_at = None
+        for feed in self._feeds.values():
+            feed.rouse()
+        self._nudge.set()
+
+    def rewind(self, action: ActionId) -> None:
+        """Recipients of this action went back to pending by another hand than this lane's."""
+        for (id, _), feed in self._feeds.items():
+            if id == action:
+                feed.rewind()
+        self._nudge.set()
+
+    async def drain(self) -> None:
+        """Write no more intents; return when everything in flight is recorded."""
+        self._draining = True
+        self._nudge.set()
+        await self._drained.wait()
+
+    async def run(self) -> None:
+        """Run until cancelled. Attempts that are cancelled with it are recorded as unknown at the next start."""
+        await self._restore_pace()
+        async with asyncio.TaskGroup() as group:
+            for _ in range(self.sender.concurrency):
+                group.create_task(self._work())
+            group.create_task(self._turns())
+
+    async def _restore_pace(self) -> None:
+        now = self._tools.clock.now()
+        self._day = self._local_day(now)
+        pace = await self._tools.turns.pace(self.sender.id, self._day)
+        self._sent_today = pace.sent_today
+        if pace.tokens is not None and pace.tokens_at is not None:
+            stored = Bucket(rate=self.sender.rate, burst=self.sender.burst, tokens=pace.tokens, at=pace.tokens_at)
+            self._bucket = stored.refilled(now)
+
+    def _local_day(self, now: datetime) -> str:
+        return now.astimezone(self._zone).date().isoformat()
+
+    # ---- the workers --------------------------------------------------------------------------------------------------
+
+    async def _work(self) -> None:
+        adapter = self.sender.adapter
+        deadline = self.sender.deadline.total_seconds()
+        loop = asyncio.get_running_loop()
+        while True:
+            prepared = await self._jobs.get()
+            started = loop.time()
+            outcome: Outcome | Unreached
+            try:
+                async with asyncio.timeout(deadline):
+                    outcome = Accepted() if self.sender.dry_run else await adapter.send(prepared.outbound)
+            except NotSent as exc:
+                outcome = Unreached(reason=str(exc) or "the provider could not be reached")
+            except TimeoutError:
+                outcome = Unknown(reason=f"no answer within {deadline:g} s")
+            except asyncio.CancelledError:
+                if not self._draining:
+                    raise
+                outcome = Unknown(reason="the daemon stopped before the answer came")
+            # Whatever else an adapter raises, the message may have left: that is `unknown`, never `failed`.
+            except Exception as exc:
+                self._log.error("adapter_raised", error=type(exc).__name__, exc_info=exc)
+                outcome = Unknown(reason=f"the adapter raised {type(exc).__name__}")
+            self._tools.crash.passed("provider_answered")
+            self._tools.metrics.answered(self.sender.name, outcome, loop.time() - started)
+            self._finished.append((prepared, outcome))
+            self._nudge.set()
+
+    # ---- the turns ----------------------------------------------------------------------------------------------------
+
+    async def _turns(self) -> None:
+        while True:
+            now = self._tools.clock.now()
+            try:
+                await self._look_around(now)
+                busy = await self._turn(now)
+            except StoreUnavailable as exc:
+                self._log.warning("store_unavailable", detail=str(exc))
+                await self._tools.clock.wait(asyncio.Event(), now + STORE_RETRY)
+                continue
+            if self._draining and self._in_flight == 0:
+                self._drained.set()
+                await asyncio.Event().wait()
+            if not busy:
+                await self._tools.clock.wait(self._nudge, self._wake_at(now))
+
+    async def _look_around(self, now: datetime) -> None:
+        """Which actions are being sent, is the sender held: at a nudge, and at least once a second."""
+        if self._draining or (self._poll_at is not None and now < self._poll_at):
+            return
+        self._poll_at = now + POLL
+        await self._hold.refresh()
+        actions = {(action.id, action.round): action for action in await self._tools.candidates.actions(self.sender.id)}
+        for key in self._feeds.keys() - actions.keys():
+            await self._feeds.pop(key).close()
+            self._order.remove(key)
+        for key, action in actions.items():
+            if key in self._feeds:
+                self._feeds[key].update(action)
+            else:
+                self._feeds[key] = Feed(
+                    action,
+                    self.sender,
+                    self._gatekeeper,
+                    self._tools.candidates,
+                    self._tools.renderer,
+                    self._nudge.set,
+                )
+                self._order.append(key)
+            self._feeds[key].rouse()
+        self._singles.rouse()
+
+    async def _turn(self, now: datetime) -> bool:
+        """One transaction, if there is anything to write. True if there was."""
+        finished, self._finished = self._finished, []
+        try:
+            decisions = self._decide(finished, now)
+            batch = await self._choose(now, self.sender.concurrency - self._in_flight + len(finished))
+            settled = [feed for feed in self._feeds.values() if feed.refused or feed.deferred]
+            if not finished and not batch.count and not settled:
+                return False
+            turn = self._assemble(now, decisions, batch, settled)
+            granted = await self._commit(turn, batch)
+        except StoreUnavailable:
+            self._finished = finished + self._finished
+            raise
+        self._after_commit(now, decisions, batch, granted, settled)
+        await self._act_on(decisions, now)
+        return True
+
+    def _decide(self, finished: Sequence[tuple[Prepared, Outcome | Unreached]], now: datetime) -> list[tuple[Prepared, Decision]]:
+        return [
+            (
+                prepared,
+                self._rulings.decide(
+                    outcome, prepared.outbound.attempt, prepared.first_attempt_at or now, now, random.random()
+                ),
+            )
+            for prepared, outcome in finished
+        ]
+
+    async def _choose(self, now: datetime, places: int) -> _Batch:
+        """What may leave now: within the free places, the rate, the daily cap and the windows; singles first."""
+        self._new_day(now)
+        batch = _Batch([], {}, self._bucket.refilled(now))
+        if self._draining or self._hold.held:
+            return batch
+        if self.sender.daily_cap is not None:
+            places = min(places, self.sender.daily_cap - self._sent_today)
+        await self._singles.refill(now)
+        while places > 0 and self._singles.ready and batch.spent.affords(self._singles.ready[0].cost):
+            prepared = self._singles.ready.popleft()
+            batch.singles.append(prepared)
+            batch.spent = batch.spent.spent(prepared.cost)
+            places -= 1
+        self._choose_bulk(now, places, batch)
+        return batch
+
+    def _choose_bulk(self, now: datetime, places: int, batch: _Batch) -> None:
+        """The actions take turns, each giving a fair part of the places."""
+        active = [key for key in self._order if self._prepare(self._feeds[key], now)]
+        self._order.rotate(-1)
+        share = max(1, places // max(1, len(active)))
+        while places > 0 and active:
+            for key in list(active):
+                taken = self._take(self._feeds[key], min(share, places), now, batch)
+                places -= taken
+                if taken < min(share, places + taken) or not self._feeds[key].ready:
+                    active.remove(key)
+                if places == 0:
+                    return
+
+    def _prepare(self, feed: Feed, now: datetime) -> bool:
+        feed.refill(now)
+        return bool(feed.ready) and (feed.schedule.drip is None or feed.open_now(now, None))
+
+    def _take(self, feed: Feed, most: int, now: datetime, batch: _Batch) -> int:
+        taken = 0
+        wanted = batch.bulk.setdefault(feed.action.id, [])
+        while taken < most and feed.ready:
+            prepared = feed.ready[0]
+            if not batch.spent.affords(prepared.cost):
+                break
+            feed.ready.popleft()
+            assert prepared.candidate is not None
+            if prepared.candidate.zone is not None and not feed.open_now(now, prepared.candidate.zone):
+                feed.done_with(prepared.candidate.seq)  # its own window has closed; the scheduler takes it back
+                continue
+            wanted.append(prepared)
+            batch.spent = batch.spent.spent(prepared.cost)
+            taken += 1
+        return taken
+
+    def _assemble(
+        self, now: datetime, decisions: Sequence[tuple[Prepared, Decision]], batch: _Batch, settled: Sequence[Feed]
+    ) -> Turn:
+        bulk = [
+            ActionIntents(
+                action=feed.action.id,
+                category=feed.content.content.category,
+                skip_duplicates=feed.skips_duplicates,
+                intents=[_intent(prepared, feed) for prepared in batch.bulk[feed.action.id]],
+            )
+            for feed in self._feeds.values()
+            if batch.bulk.get(feed.action.id)
+        ]
+        return Turn(
+            sender=self.sender.id,
+            org=self.sender.org.id,
+            channel=self.sender.channel,
+            now=to_micros(now),
+            day=self._day,
+            node=self._tools.node,
+            lease_until=to_micros(now + self.sender.deadline + LEASE_SPARE),
+            results=[_result(prepared, decision) for prepared, decision in decisions],
+            refused=[refusal for feed in settled for refusal in feed.refused],
+            deferred=[deferral for feed in settled for deferral in feed.deferred],
+            bulk=bulk,
+            singles=[prepared.message for prepared in batch.singles],
+            tokens=batch.spent.tokens,
+            dry_run=self.sender.dry_run,
+        )
+
+    async def _commit(self, turn: Turn, batch: _Batch) -> Granted:
+        try:
+            return await self._tools.turns.take(turn)
+        except StoreUnavailable:
+            self._singles.put_back(batch.singles)
+            for feed in self._feeds.values():
+                feed.put_back(batch.bulk.get(feed.action.id, []))
+            raise
+
+    def _after_commit(
+        self,
+        now: datetime,
+        decisions: Sequence[tuple[Prepared, Decision]],
+        batch: _Batch,
+        granted: Granted,
+        settled: Sequence[Feed],
+    ) -> None:
+        if decisions:
+            self._tools.crash.passed("outcome_committed")
+        if granted.messages:
+            self._tools.crash.passed("intent_committed")
+        if granted.look:
+            self._tools.look()
+        self._bucket = batch.spent
+        self._in_flight += len(granted.messages) - len(decisions)
+        self._sent_today += len(granted.messages)
+        self._tools.metrics.in_flight(self.sender.name, self._in_flight)
+        for prepared, decision in decisions:
+            self._release_place(prepared, decision)
+        for feed in settled:
+            for row in (*feed.refused, *feed.deferred):
+                feed.done_with(row.seq)
+            feed.refused, feed.deferred = [], []
+        for prepared in batch.singles:
+            if prepared.message in granted.messages:
+                self._jobs.put_nowait(prepared)
+            else:
+                self._singles.done_with(prepared.message)
+        for wanted in batch.bulk.values():
+            self._hand_out(wanted, granted)
+
+    def _hand_out(self, wanted: Sequence[Prepared], granted: Granted) -> None:
+        for prepared in wanted:
+            if prepared.message in granted.messages:
+                self._jobs.put_nowait(prepared)
+                continue
+            feed = self._feed_of(prepared)
+            if feed is not None:
+                feed.forget(prepared)
+            self._poll_at = None  # most likely the action was paused or cancelled: look which ones still run
+
+    def _release_place(self, prepared: Prepared, decision: Decision) -> None:
+        """After the commit: the place is free, and whoever goes back to pending can be read again."""
+        if prepared.candidate is None:
+            self._singles.done_with(prepared.message)
+            return
+        feed = self._feed_of(prepared)
+        if feed is None:
+            return
+        feed.done_with(prepared.candidate.seq)
+        if decision.not_before is not None:
+            feed.waits_until(from_micros(decision.not_before))
+        elif decision.ruling.event.value == "return":
+            feed.rewind(prepared.candidate.seq)
+
+    async def _act_on(self, decisions: Sequence[tuple[Prepared, Decision]], now: datetime) -> None:
+        """Hold the sender, pause an action: what the answers ask for beyond their own message."""
+        for prepared, decision in decisions:
+            if decision.hold is not None:
+                await self._hold.hold(decision.hold.kind, decision.hold.detail, now, decision.hold.after)
+            if decision.pause is not None and prepared.action is not None:
+                await self._tools.releases.pause(prepared.action, "template_unavailable", decision.pause, now)
+                self._poll_at = None
+            self._unreached = 0 if decision.healthy else self._unreached + 1
+            if self._unreached >= UNREACHED_MAX and not self._hold.held:
+                self._unreached = 0
+                await self._hold.hold("outage", decision.ruling.reason or "the provider cannot be reached", now, None)
+        for feed in self._feeds.values():
+            if feed.policy_fault is not None:
+                fault, feed.policy_fault = feed.policy_fault, None
+                await self._tools.releases.pause(
+                    feed.action.id, "policy_error", f"Policy {fault.policy!r} failed: {fault.detail}", now
+                )
+                self._poll_at = None
+
+    def _feed_of(self, prepared: Prepared) -> Feed | None:
+        return next((feed for (id, _), feed in self._feeds.items() if id == prepared.action), None)
+
+    def _new_day(self, now: datetime) -> None:
+        day = self._local_day(now)
+        if day != self._day:
+            self._day, self._sent_today = day, 0
+
+    def _wake_at(self, now: datetime) -> datetime:
+        """When to look again if nobody nudges: the next poll, retry, token."""
+        instants = [now + POLL]
+        instants += [feed.later_at for feed in self._feeds.values() if feed.later_at is not None]
+        fronts = [feed.ready[0].cost for feed in self._feeds.values() if feed.ready]
+        if fronts and self._in_flight < self.sender.concurrency and not self._hold.held:
+            ready = self._bucket.ready_at(min(fronts))
+            if ready > now:
+                instants.append(ready)
+        return max(min(instants), now + timedelta(milliseconds=1))
+
+
+def _intent(prepared: Prepared, feed: Feed) -> Intent:
+    candidate = prepared.candidate
+    assert candidate is not None
+    return Intent(
+        message=prepared.message,
+        seq=candidate.seq,
+        again=prepared.again,
+        address=prepared.outbound.to,
+        contact=candidate.contact,
+        seen_contact=candidate.seen_contact,
+        seen_batch=candidate.batch,
+        batch=candidate.batch or feed.action.batch,
+        variables=None if prepared.again else to_json(prepared.frozen),
+    )
+
+
+def _result(prepared: Prepared, decision: Decision) -> Result:
+    return Result(
+        message=MessageId(prepared.message),
+        action=prepared.action,
+        seq=None if prepared.candidate is None else prepared.candidate.seq,
+        ruling=decision.ruling,
+        not_before=decision.not_before,
+        provider_ids=decision.provider_ids,
+    )

@@ -1,0 +1,176 @@
+"""The loop that releases batches: it compares what a schedule asks for with what was released, and does the next step.
+
+Level-triggered: an action is looked at when its `look_at` says so, and everything that could change the decision sets
+that to 0 in its own transaction. 100,000 waiting actions cost one indexed query a second.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from typing import Final
+
+import msgspec
+import structlog
+
+from gateway.clock import Clock
+from gateway.core.drip import Exhausted, Missed, Previous, Release, Wait, WaitReason, claimable, next_step
+from gateway.core.ids import ACTION, ActionId, format_id
+from gateway.core.progress import FAILURES_MAX
+from gateway.core.schedule import Schedule
+from gateway.core.states import ActionStatus
+from gateway.engine.authority import Authority
+from gateway.engine.crash import CrashPoints
+from gateway.errors import StoreUnavailable
+from gateway.store.releases import ActionLook, Releases
+
+POLL: Final = timedelta(seconds=1)
+
+
+class Scheduler:
+    """Runs until cancelled. `released` is called after each batch: the dispatchers have something to do."""
+
+    def __init__(
+        self,
+        releases: Releases,
+        authority: Authority,
+        clock: Clock,
+        crash: CrashPoints,
+        released: Callable[[], None],
+        sweep: Callable[[], None],
+    ) -> None:
+        self._releases = releases
+        self._authority = authority
+        self._clock = clock
+        self._crash = crash
+        self._released = released
+        self._sweep = sweep
+        self._nudge = asyncio.Event()
+        self._log = structlog.get_logger("gateway.scheduler")
+
+    def wake(self) -> None:
+        """An action may want to be looked at."""
+        self._nudge.set()
+
+    async def run(self) -> None:
+        while True:
+            now = self._clock.now()
+            until = now + POLL
+            try:
+                looks = await self._releases.due(now)
+                for look in looks:
+                    await self._attend(look, now)
+                if looks:
+                    continue
+                upcoming = await self._releases.next_look()
+                until = min(until, upcoming) if upcoming is not None else until
+            except StoreUnavailable as exc:
+                self._log.warning("store_unavailable", detail=str(exc))
+            await self._clock.wait(self._nudge, until)
+
+    async def _attend(self, look: ActionLook, now: datetime) -> None:
+        if look.failing >= FAILURES_MAX:
+            await self._pause(look.id, "failing", f"{look.failing} messages in a row failed", now)
+            return
+        status = await self._releases.conclude(look, now)
+        if status is not None:
+            self._log.info("bulk_action_moved", action=format_id(ACTION, look.id), status=status.value)
+            return
+        if look.status in (ActionStatus.QUEUED, ActionStatus.PROCESSING):
+            await self._plan(look, msgspec.json.decode(look.schedule, type=Schedule), now)
+        else:
+            await self._releases.wait(look, None, None, None)
+
+    async def _plan(self, look: ActionLook, schedule: Schedule, now: datetime) -> None:
+        """Take back what a closed window left over; then do the schedule's next step."""
+        if look.last is not None and look.last.untried and _window_closed(schedule, now):
+            await self._releases.take_back(look, now)
+            await self._releases.wait(look, now, None, None)
+            return
+        if schedule.mode != "now" and look.work == "snapshot":
+            await self._releases.wait(look, None, WaitReason.SNAPSHOT, look.next_batch_at)
+            return
+        if look.status is ActionStatus.PROCESSING and schedule.mode != "drip" and not look.unreleased:
+            held = WaitReason.SENDER_DOWN if look.sender_held and look.counts.pending else None
+            await self._releases.wait(look, None, held, None)
+            return
+        remaining = await self._remaining(look, schedule, now)
+        step = next_step(
+            schedule,
+            now=now,
+            since=max(filter(None, (look.created_at, look.resumed_at, schedule.start_at))),
+            previous=_previous(look),
+            remaining=remaining,
+            last_number=0 if look.last is None else look.last.number,
+        )
+        await self._take(look, schedule, step, now)
+
+    async def _remaining(self, look: ActionLook, schedule: Schedule, now: datetime) -> dict[str, int]:
+        """Who may be released, by time zone; `{"": n}` where the zones do not matter. An unsettled action counts everybody."""
+        by_zone = schedule.drip is not None and schedule.drip.time_zone_mode == "contact"
+        if by_zone and look.settled:
+            return dict(await self._releases.remaining_by_zone(look.id, now))
+        zone = schedule.time_zone if by_zone else ""
+        free = look.unreleased - look.deferred
+        return {zone: max(free, 1) if schedule.mode == "now" and look.work == "snapshot" else free}
+
+    async def _take(self, look: ActionLook, schedule: Schedule, step: object, now: datetime) -> None:
+        match step:
+            case Wait(until=until, reason=reason):
+                shown = until if reason is not WaitReason.PREVIOUS_BATCH else None
+                held = look.sender_held is not None and look.counts.pending > look.unreleased
+                said = WaitReason.SENDER_DOWN if held else reason
+                await self._releases.wait(look, until, said, shown)
+            case Exhausted():
+                reason = WaitReason.QUIET_HOURS if look.deferred else None
+                await self._releases.wait(look, look.deferred_until, reason, look.deferred_until)
+            case Missed(planned_at=planned_at, late_by=late_by):
+                detail = f"It should have run at {planned_at.isoformat()}, {late_by} ago. Resume it to run it now, or cancel it."
+                await self._pause(look.id, "missed_schedule", detail, now)
+            case Release():
+                await self._release(look, schedule, step, now)
+
+    async def _release(self, look: ActionLook, schedule: Schedule, step: Release, now: datetime) -> None:
+        if look.sender_held is not None:
+            await self._releases.wait(look, None, WaitReason.SENDER_DOWN, None)
+            return
+        missing = await self._authority.missing(look, now)
+        if missing:
+            await self._pause(look.id, "permission_revoked", f"Its creator no longer holds {', '.join(missing)}.", now)
+            return
+        if not look.settled and schedule.mode != "now" and look.operation == "send_message":
+            await self._releases.start_settling(look)
+            self._sweep()
+            return
+        if schedule.mode == "drip":
+            number = await self._releases.release(look, step.planned_at, now, step.quantity, step.zones)
+        else:
+            number = step.quantity if await self._releases.release_all(look, step.planned_at, now) else None
+        if number is None:
+            return
+        self._crash.passed("batch_released")
+        self._log.info("batch_released", action=format_id(ACTION, look.id), number=step.number, quantity=number)
+        self._released()
+
+    async def _pause(self, action: ActionId, reason: str, detail: str, now: datetime) -> None:
+        if await self._releases.pause(action, reason, detail, now):
+            self._log.warning("bulk_action_paused", action=format_id(ACTION, action), reason=reason)
+            self._released()
+
+
+def _window_closed(schedule: Schedule, now: datetime) -> bool:
+    drip = schedule.drip
+    return drip is not None and drip.time_zone_mode == "account" and not claimable(schedule, now, None)
+
+
+def _previous(look: ActionLook) -> Previous | None:
+    """The batch that the interval counts from; a new round starts anew."""
+    if look.last is None or look.last.round != look.round:
+        return None
+    return Previous(
+        number=look.last.number,
+        planned_at=look.last.planned_at,
+        released_at=look.last.released_at,
+        untried=look.last.untried,
+    )

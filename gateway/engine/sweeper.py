@@ -1,0 +1,50 @@
+"""The loop that does long work on recipients in short chunks."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Final
+
+import structlog
+
+from gateway.clock import Clock
+from gateway.engine.crash import CrashPoints
+from gateway.errors import StoreUnavailable
+from gateway.store.sweeps import Sweep, Sweeps
+
+POLL: Final = timedelta(seconds=1)
+
+
+class Sweeper:
+    """Runs until cancelled. `progressed` is called after each chunk: there may be new recipients, or a finished sweep."""
+
+    def __init__(
+        self, sweeps: Sweeps, clock: Clock, crash: CrashPoints, progressed: Callable[[Sweep], None]
+    ) -> None:
+        self._sweeps = sweeps
+        self._clock = clock
+        self._crash = crash
+        self._progressed = progressed
+        self._nudge = asyncio.Event()
+        self._log = structlog.get_logger("gateway.sweeper")
+
+    def wake(self) -> None:
+        """There may be work."""
+        self._nudge.set()
+
+    async def run(self) -> None:
+        """One chunk after the other, the actions taking turns; asleep when there is none."""
+        while True:
+            try:
+                sweep = await self._sweeps.step(self._clock.now())
+            except StoreUnavailable as exc:
+                self._log.warning("store_unavailable", detail=str(exc))
+                sweep = None
+            if sweep is None:
+                await self._clock.wait(self._nudge, self._clock.now() + POLL)
+                continue
+            if sweep.work == "snapshot":
+                self._crash.passed("snapshot_chunk")
+            self._progressed(sweep)

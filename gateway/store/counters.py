@@ -1,0 +1,144 @@
+"""The books: how many recipients are in each state, moved in the transaction that moves the recipients.
+
+`Moves` gathers what a transaction does to recipients and writes it down once, per action and per batch.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Final
+
+from gateway.core.states import RECIPIENTS, RecipientEvent, RecipientState
+
+COLUMNS: Final = tuple(state.label for state in RecipientState)
+
+
+@dataclass(slots=True)
+class Moves:
+    """What one transaction does to recipients. Not shared between transactions."""
+
+    _states: dict[int, Counter[RecipientState]] = field(default_factory=dict)
+    _batches: dict[tuple[int, int], Counter[RecipientState]] = field(default_factory=dict)
+    _unreleased: Counter[int] = field(default_factory=Counter)
+    _tried: Counter[tuple[int, int]] = field(default_factory=Counter)
+    _unconfirmed: Counter[int] = field(default_factory=Counter)
+    _looks: set[int] = field(default_factory=set)
+
+    def move(
+        self, action: int, batch: int | None, before: RecipientState, event: RecipientEvent, number: int = 1
+    ) -> RecipientState:
+        """`number` recipients of one batch (None: in no batch) go through `event`. KeyError: no such transition."""
+        after = RECIPIENTS[before, event]
+        self._shift(action, batch, before, -number)
+        self._shift(action, batch, after, number)
+        return after
+
+    def add(self, action: int, batch: int | None, state: RecipientState, number: int) -> None:
+        """`number` recipients come into being, by a snapshot."""
+        self._shift(action, batch, state, number)
+
+    def release(self, action: int, batch: int, number: int) -> None:
+        """`number` pending recipients in no batch get one; the batch's own row is written by the release."""
+        self._unreleased[action] -= number
+
+    def take_back(self, action: int, batch: int, number: int) -> None:
+        """`number` pending recipients that were never tried leave their batch."""
+        self._batches.setdefault((action, batch), Counter())[RecipientState.PENDING] -= number
+        self._unreleased[action] += number
+        self._tried[action, batch] += number
+
+    def bring_back(self, action: int, batch: int | None, before: RecipientState) -> None:
+        """An ended recipient is pending again, in no batch yet; its old batch keeps it out of its books from now on."""
+        after = RECIPIENTS[before, RecipientEvent.RETRY]
+        self._shift(action, batch, before, -1)
+        self._shift(action, None, after, 1)
+
+    def tried(self, action: int, batch: int, number: int = 1) -> None:
+        """`number` recipients of a batch had their first attempt, or left the batch without one."""
+        self._tried[action, batch] += number
+
+    def unconfirmed(self, action: int, number: int) -> None:
+        """`number` of the succeeded are so only because no receipt came in time."""
+        self._unconfirmed[action] += number
+
+    def look(self, action: int) -> None:
+        """Have the scheduler look at the action, for a reason that the counts do not show."""
+        self._looks.add(action)
+
+    def _shift(self, action: int, batch: int | None, state: RecipientState, number: int) -> None:
+        self._states.setdefault(action, Counter())[state] += number
+        if batch is not None:
+            self._batches.setdefault((action, batch), Counter())[state] += number
+        elif state is RecipientState.PENDING:
+            self._unreleased[action] += number
+
+    def write(self, conn: sqlite3.Connection, now: int) -> bool:
+        """Write the books; ask the scheduler to look wherever a count that it waits for has come down to nothing.
+
+        True if it was asked to look anywhere: the caller wakes it after the commit.
+        """
+        for action in self._looks:
+            look(conn, action)
+        looks = self._write_batches(conn, now) or bool(self._looks)
+        for action in self._states.keys() | self._unreleased.keys() | self._unconfirmed.keys():
+            looks = self._write_action(conn, action) or looks
+        return looks
+
+    def _write_action(self, conn: sqlite3.Connection, action: int) -> bool:
+        changes = {state.label: number for state, number in self._states.get(action, Counter()).items() if number}
+        changes |= {"unreleased": self._unreleased[action], "unconfirmed": self._unconfirmed[action]}
+        changes = {column: number for column, number in changes.items() if number}
+        if not changes:
+            return False
+        row = conn.execute(
+            f"UPDATE action_counts SET {_additions(changes)} WHERE action = ? "
+            "RETURNING pending + in_flight, handed_over + unknown",
+            (*changes.values(), action),
+        ).fetchone()
+        if row is None:
+            return False
+        waiting, open_ = row
+        if waiting == 0 or (open_ == 0 and ("handed_over" in changes or "unknown" in changes)):
+            look(conn, action)
+            return True
+        return False
+
+    def _write_batches(self, conn: sqlite3.Connection, now: int) -> bool:
+        looks = False
+        for action, batch in self._batches.keys() | self._tried.keys():
+            states = self._batches.get((action, batch), Counter())
+            changes = {state.label: number for state, number in states.items() if number}
+            if self._tried[action, batch]:
+                changes["untried"] = -self._tried[action, batch]
+            if not changes:
+                continue
+            row = conn.execute(
+                f"UPDATE batches SET {_additions(changes)} WHERE action = ? AND number = ? "
+                "RETURNING untried, pending + in_flight, finished_at",
+                (*changes.values(), action, batch),
+            ).fetchone()
+            if row is None:
+                continue
+            untried, waiting, finished_at = row
+            if (waiting == 0) != (finished_at is not None):
+                conn.execute(
+                    "UPDATE batches SET finished_at = ? WHERE action = ? AND number = ?",
+                    (now if waiting == 0 else None, action, batch),
+                )
+            if untried == 0 and "untried" in changes:
+                look(conn, action)
+                looks = True
+        return looks
+
+
+def look(conn: sqlite3.Connection, action: int) -> None:
+    """Have the scheduler look at this action at once, unless it is paused or cancelled."""
+    conn.execute(
+        "UPDATE bulk_actions SET look_at = 0 WHERE id = ? AND status NOT IN ('paused', 'cancelled')", (action,)
+    )
+
+
+def _additions(changes: dict[str, int]) -> str:
+    return ", ".join(f"{column} = {column} + ?" for column in changes)

@@ -1,0 +1,35 @@
+"""The keys behind bulk actions, as callers."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from gateway.contract import Caller
+from gateway.store.codec import from_json, to_micros
+from gateway.store.database import Database
+
+
+class CreatorStore:
+    """Reads the key that created an action, whether or not anybody is using it now."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def caller(self, key_id: str, now: datetime) -> Caller | None:
+        """The key as a caller; None if it was revoked or never existed."""
+        row = await self._database.read(
+            lambda conn: conn.execute(
+                "SELECT o.name, k.permissions, k.roles FROM api_keys AS k JOIN orgs AS o ON o.id = k.org "
+                "WHERE k.id = ? AND (k.revoked_at IS NULL OR k.revoked_at > ?)",
+                (key_id, to_micros(now)),
+            ).fetchone()
+        )
+        if row is None:
+            return None
+        return Caller(
+            key_id=key_id,
+            org=row[0],
+            permissions=frozenset(from_json(row[1])),
+            roles=frozenset(from_json(row[2])),
+            acting_for=None,
+        )

@@ -1,0 +1,437 @@
+"""The send path's transaction: one turn of a sender records what came back and writes the next intents.
+
+Everything that a turn does stands or falls together: the results that came in since the last one, the recipients that
+the gate refused, the next intents, the books, the token bucket and the day's total. After its commit, and not before,
+the engine may call the provider for the granted intents, and the places of the recorded results are free again.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from operator import attrgetter
+from typing import Final
+
+from gateway.contract import Channel
+from gateway.core.ids import ActionId, ContactKey, MessageId, OrgId, SenderId
+from gateway.core.progress import FAILURES_MAX
+from gateway.core.states import RECIPIENTS, MessageStatus, RecipientEvent, RecipientState
+from gateway.store.addresses import holders_sql
+from gateway.store.codec import to_json
+from gateway.store.consent import opted_out_sql
+from gateway.store.counters import Moves
+
+SOURCES: Final = ("bulk_action", "api", "reply", "campaign", "opt_out_reply", "test", "notice")
+"""Why a message exists; the column holds the position. `notice` is a word to the operator."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ruling:
+    """What becomes of a message and its recipient after one attempt. Many results share one ruling."""
+
+    status: MessageStatus
+    event: RecipientEvent
+    counts_as_attempt: bool = True  # false where the sender, not the message, was at fault
+    code: str | None = None
+    reason: str | None = None
+    provider_code: str | None = None
+    due_after: int | None = None  # microseconds until the reconciler must look at the message
+    suppress: str | None = None  # record an opt-out of this address: where the wish comes from
+    suppress_category: str = "all"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Result:
+    """One attempt that ended. `not_before` (microseconds) only where the message itself must wait."""
+
+    message: MessageId
+    action: ActionId | None
+    seq: int | None
+    ruling: Ruling
+    not_before: int | None = None
+    provider_ids: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RefusedRecipient:
+    """A recipient that the gate will not send to."""
+
+    action: ActionId
+    seq: int
+    batch: int
+    event: RecipientEvent  # REFUSE or FAIL
+    code: str
+    reason: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeferredRecipient:
+    """A recipient that must wait. In a drip it leaves its batch and later takes a place like anybody."""
+
+    action: ActionId
+    seq: int
+    batch: int | None  # None: the action is not dripped, its one batch keeps everybody
+    not_before: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Intent:
+    """One message about to be handed to the provider. `seen_*` are what it was prepared from: if they changed, no grant."""
+
+    message: MessageId
+    seq: int
+    again: bool  # the message exists already: a further attempt
+    address: str
+    contact: ContactKey | None
+    seen_contact: int | None  # contacts.updated_at
+    seen_batch: int | None
+    batch: int
+    variables: str | None
+    segments: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ActionIntents:
+    """The intents of one bulk action in one turn."""
+
+    action: ActionId
+    category: str
+    skip_duplicates: bool
+    intents: Sequence[Intent]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Turn:
+    """One transaction of one sender."""
+
+    sender: SenderId
+    org: OrgId
+    channel: Channel
+    now: int
+    day: str  # of the org's time zone, for the daily total
+    node: str
+    lease_until: int
+    results: Sequence[Result] = ()
+    refused: Sequence[RefusedRecipient] = ()
+    deferred: Sequence[DeferredRecipient] = ()
+    bulk: Sequence[ActionIntents] = ()
+    singles: Sequence[MessageId] = ()
+    tokens: float
+    dry_run: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Granted:
+    """The messages that may now be handed to the provider."""
+
+    messages: frozenset[MessageId]
+    look: bool = False  # the scheduler was asked to look
+
+
+def take_turn(conn: sqlite3.Connection, turn: Turn) -> Granted:
+    """Record, settle, grant; one transaction. An action that stopped meanwhile is granted nothing."""
+    moves = Moves()
+    record_results(conn, turn, moves)
+    _settle_refused(conn, turn, moves)
+    _defer(conn, turn, moves)
+    granted: set[MessageId] = set()
+    for wanted in turn.bulk:
+        granted |= _write_intents(conn, turn, wanted, moves)
+    granted |= _start_singles(conn, turn)
+    look = moves.write(conn, turn.now)
+    _store_pace(conn, turn, len(granted))
+    return Granted(messages=frozenset(granted), look=look)
+
+
+def record_results(conn: sqlite3.Connection, turn: Turn, moves: Moves) -> None:
+    """Write what came back. A message whose fate was decided meanwhile (by a receipt) only gets what it lacks."""
+    by_ruling: dict[tuple[ActionId | None, Ruling], list[Result]] = {}
+    for result in turn.results:
+        by_ruling.setdefault((result.action, result.ruling), []).append(result)
+    for (action, ruling), results in by_ruling.items():
+        _record_messages(conn, turn, ruling, results)
+        if action is not None:
+            _record_recipients(conn, turn, action, ruling, results, moves)
+            _count_failing(conn, action, ruling, len(results), moves)
+        if ruling.suppress is not None:
+            _suppress(conn, turn, ruling, results)
+
+
+def _record_messages(conn: sqlite3.Connection, turn: Turn, ruling: Ruling, results: Sequence[Result]) -> None:
+    accepted = turn.now if ruling.status is MessageStatus.ACCEPTED else None
+    due_at = None if ruling.due_after is None else turn.now + ruling.due_after
+    conn.execute(
+        "UPDATE messages SET status = ?, code = ?, reason = ?, provider_code = ?, due_at = ?, lease_until = NULL, "
+        "accepted_at = COALESCE(accepted_at, ?) WHERE id IN (SELECT value FROM json_each(?)) AND status = 1",
+        (
+            ruling.status,
+            ruling.code,
+            ruling.reason,
+            ruling.provider_code,
+            due_at,
+            accepted,
+            to_json([result.message for result in results]),
+        ),
+    )
+    named = [(to_json(result.provider_ids), result.message) for result in results if result.provider_ids]
+    if named:
+        conn.executemany("UPDATE messages SET provider_ids = ? WHERE id = ?", named)
+    waiting = [(result.not_before, result.message) for result in results if result.not_before is not None]
+    if waiting:
+        conn.executemany("UPDATE messages SET not_before = ? WHERE id = ? AND action IS NULL", waiting)
+    if ruling.event in (RecipientEvent.RETURN, RecipientEvent.LOSE_SIGHT):
+        word = "not_sent" if ruling.event is RecipientEvent.RETURN else "unknown"
+        conn.executemany(
+            "INSERT INTO message_history (message, at, kind, status, detail) VALUES (?, ?, 'attempt', ?, ?)",
+            [(result.message, turn.now, word, ruling.reason) for result in results],
+        )
+
+
+def _record_recipients(
+    conn: sqlite3.Connection, turn: Turn, action: ActionId, ruling: Ruling, results: Sequence[Result], moves: Moves
+) -> None:
+    rows = conn.execute(
+        "UPDATE recipients SET state = ?, code = ?, reason = ?, attempts = attempts + ? "
+        "WHERE action = ? AND seq IN (SELECT value FROM json_each(?)) AND state = 1 RETURNING batch, attempts",
+        (
+            RECIPIENTS[RecipientState.IN_FLIGHT, ruling.event],
+            ruling.code,
+            ruling.reason,
+            ruling.counts_as_attempt,
+            action,
+            to_json([result.seq for result in results]),
+        ),
+    ).fetchall()
+    for batch, number in Counter(batch for batch, _ in rows).items():
+        moves.move(action, batch, RecipientState.IN_FLIGHT, ruling.event, number)
+    if ruling.counts_as_attempt:
+        for batch, number in Counter(batch for batch, attempts in rows if attempts == 1).items():
+            moves.tried(action, batch, number)
+    waiting = [(result.not_before, action, result.seq) for result in results if result.not_before is not None]
+    if waiting:
+        conn.executemany("UPDATE recipients SET not_before = ? WHERE action = ? AND seq = ? AND state = 0", waiting)
+
+
+_NOT_THE_RECIPIENTS: Final = frozenset(
+    {"content_rejected", "template_rejected", "media_rejected", "too_long", "provider_error", "gave_up"}
+)
+
+
+def _count_failing(
+    conn: sqlite3.Connection, action: ActionId, ruling: Ruling, number: int, moves: Moves
+) -> None:
+    """Failures in a row that are not the recipients' own; an accepted message starts the count again."""
+    if ruling.status is MessageStatus.ACCEPTED:
+        conn.execute("UPDATE action_counts SET failing = 0 WHERE action = ? AND failing > 0", (action,))
+    elif ruling.event is RecipientEvent.FAIL and ruling.code in _NOT_THE_RECIPIENTS:
+        (failing,) = conn.execute(
+            "UPDATE action_counts SET failing = failing + ? WHERE action = ? RETURNING failing", (number, action)
+        ).fetchone()
+        if failing >= FAILURES_MAX:
+            moves.look(action)
+
+
+def _suppress(conn: sqlite3.Connection, turn: Turn, ruling: Ruling, results: Sequence[Result]) -> None:
+    """The provider says that nothing more must, or can, go to these addresses."""
+    for result in results:
+        row = conn.execute("SELECT address, contact FROM messages WHERE id = ?", (result.message,)).fetchone()
+        if row is not None:
+            values = (turn.org, turn.channel.name, row[0], ruling.suppress_category, ruling.reason, ruling.suppress)
+            conn.execute(
+                "INSERT INTO opt_outs (id, org, channel, address, category, reason, source, message, created_at) "
+                "SELECT 1 + COALESCE(max(id), 0), ?, ?, ?, ?, ?, ?, ?, ? FROM opt_outs WHERE true "
+                "ON CONFLICT DO NOTHING",
+                (*values, result.message, turn.now),
+            )
+            conn.execute(
+                "INSERT INTO consent_ledger (org, wish, channel, address, contact, category, source, reason, message, at) "
+                "VALUES (?, 'out', ?, ?, ?, ?, ?, ?, ?, ?)",
+                (
+                    turn.org,
+                    turn.channel.name,
+                    row[0],
+                    row[1],
+                    ruling.suppress_category,
+                    ruling.suppress,
+                    ruling.reason,
+                    result.message,
+                    turn.now,
+                ),
+            )
+
+
+def _settle_refused(conn: sqlite3.Connection, turn: Turn, moves: Moves) -> None:
+    for refusal in turn.refused:
+        row = conn.execute(
+            "UPDATE recipients SET state = ?, code = ?, reason = ?, batch = ?, not_before = NULL "
+            "WHERE action = ? AND seq = ? AND state = 0 RETURNING attempts",
+            (
+                RECIPIENTS[RecipientState.PENDING, refusal.event],
+                refusal.code,
+                refusal.reason,
+                refusal.batch,
+                refusal.action,
+                refusal.seq,
+            ),
+        ).fetchone()
+        if row is not None:
+            moves.move(refusal.action, refusal.batch, RecipientState.PENDING, refusal.event)
+            if row[0] == 0:
+                moves.tried(refusal.action, refusal.batch)
+
+
+def _defer(conn: sqlite3.Connection, turn: Turn, moves: Moves) -> None:
+    for deferred in turn.deferred:
+        changed = conn.execute(
+            "UPDATE recipients SET not_before = ?, batch = NULL WHERE action = ? AND seq = ? AND state = 0 AND batch IS ?",
+            (deferred.not_before, deferred.action, deferred.seq, deferred.batch),
+        ).rowcount
+        if changed and deferred.batch is not None:
+            moves.take_back(deferred.action, deferred.batch, 1)
+
+
+def _write_intents(conn: sqlite3.Connection, turn: Turn, wanted: ActionIntents, moves: Moves) -> set[MessageId]:
+    eligible = _eligible(conn, turn, wanted)
+    granted = [intent for intent in _first_of_each_address(wanted) if intent.seq in eligible]
+    if not granted:
+        return set()
+    _insert_messages(conn, turn, wanted, [intent for intent in granted if not intent.again])
+    _send_again(conn, turn, [intent.message for intent in granted if intent.again])
+    by_batch = attrgetter("batch")
+    for batch, of_batch in groupby(sorted(granted, key=by_batch), key=by_batch):
+        intents = list(of_batch)
+        conn.execute(
+            "UPDATE recipients SET state = 1, batch = ?, not_before = NULL, code = NULL, reason = NULL, message = m "
+            "FROM (SELECT value ->> 0 AS s, value ->> 1 AS m FROM json_each(?) LIMIT -1) WHERE action = ? AND seq = s",
+            (batch, to_json([(intent.seq, intent.message) for intent in intents]), wanted.action),
+        )
+        moves.move(wanted.action, batch, RecipientState.PENDING, RecipientEvent.INTENT, len(intents))
+    return {intent.message for intent in granted}
+
+
+def _first_of_each_address(wanted: ActionIntents) -> Iterable[Intent]:
+    """Within one turn the first of two equal addresses goes; the other is judged again in the next turn."""
+    if not wanted.skip_duplicates:
+        return wanted.intents
+    first: dict[str, Intent] = {}
+    for intent in wanted.intents:
+        first.setdefault(intent.address, intent)
+    return first.values()
+
+
+def _eligible(conn: sqlite3.Connection, turn: Turn, wanted: ActionIntents) -> set[int]:
+    """The recipients among `wanted` of whom all that they were prepared from still holds, read in this transaction.
+
+    CROSS JOIN makes the candidates the outer loop; left to itself the planner walks through the whole action.
+    """
+    duplicate = f"AND NOT {duplicate_sql(turn.channel)}" if wanted.skip_duplicates else ""
+    rows = conn.execute(
+        f"""SELECT r.seq
+            FROM (SELECT value ->> 0 AS seq, value ->> 1 AS batch, value ->> 2 AS updated_at, value ->> 3 AS address
+                  FROM json_each(:candidates) LIMIT -1) AS j
+            CROSS JOIN recipients AS r ON r.action = :action AND r.seq = j.seq
+            JOIN bulk_actions AS a ON a.id = :action
+            LEFT JOIN contacts AS c ON c.id = r.contact
+            WHERE a.status = 'processing' AND r.state = 0 AND r.round = a.round AND r.batch IS j.batch
+              AND (r.contact IS NULL OR (c.updated_at = j.updated_at AND c.deleted_at IS NULL))
+              AND NOT {opted_out_sql("a.org", ":channel", "j.address", "r.contact", ":category")}
+              {duplicate}""",
+        {
+            "candidates": to_json(
+                [(intent.seq, intent.seen_batch, intent.seen_contact, intent.address) for intent in wanted.intents]
+            ),
+            "action": wanted.action,
+            "channel": turn.channel.name,
+            "category": wanted.category,
+        },
+    )
+    return {seq for (seq,) in rows}
+
+
+def duplicate_sql(channel: Channel, address: str = "j.address") -> str:
+    """A SQL condition: another recipient of this action has had, or is having, the message at the same address.
+
+    For aliases `r` (recipients) and `a` (bulk_actions). Bare addresses never change, so theirs are settled when the
+    snapshot is taken; here it is about contacts that share an address. A failed message blocks nobody in a later round.
+    CROSS JOIN and the named index keep the planner from walking through all messages of the action instead.
+    """
+    return f"""EXISTS (
+        SELECT 1 FROM ({holders_sql(channel, "a.org", address)}) AS holder
+        CROSS JOIN messages AS other INDEXED BY messages_contact ON other.contact = holder.id AND other.action = r.action
+        WHERE holder.id IS NOT r.contact AND r.contact IS NOT NULL AND other.address = {address}
+          AND (other.round = r.round OR other.status NOT IN (5, 6, 7, 8, 9)))"""
+
+
+def _insert_messages(conn: sqlite3.Connection, turn: Turn, wanted: ActionIntents, intents: Sequence[Intent]) -> None:
+    if not intents:
+        return
+    conn.execute(
+        """INSERT INTO messages (id, org, channel, sender, address, contact, source, status, action, seq, round, attempt,
+               category, variables, dry_run, segments, node, lease_until, created_at, attempted_at)
+           SELECT value ->> 0, :org, :channel, :sender, value ->> 2, value ->> 3, 0, 1, :action, value ->> 1,
+               (SELECT round FROM bulk_actions WHERE id = :action), 1,
+               :category, value ->> 4, :dry_run, value ->> 5, :node, :lease_until, :now, :now
+           FROM json_each(:intents)""",
+        {
+            "org": turn.org,
+            "channel": turn.channel.name,
+            "sender": turn.sender,
+            "action": wanted.action,
+            "category": wanted.category,
+            "dry_run": turn.dry_run,
+            "node": turn.node,
+            "lease_until": turn.lease_until,
+            "now": turn.now,
+            "intents": to_json(
+                [
+                    (intent.message, intent.seq, intent.address, intent.contact, intent.variables, intent.segments)
+                    for intent in intents
+                ]
+            ),
+        },
+    )
+
+
+def _send_again(conn: sqlite3.Connection, turn: Turn, messages: Sequence[MessageId]) -> set[MessageId]:
+    """Existing messages that wait for a further attempt, or for their first as a single one, become `sending`."""
+    if not messages:
+        return set()
+    rows = conn.execute(
+        "UPDATE messages SET status = 1, attempt = attempt + 1, attempted_at = :now, node = :node, dry_run = :dry_run, "
+        "lease_until = :lease_until, not_before = NULL, due_at = NULL, code = NULL, reason = NULL, provider_code = NULL "
+        "WHERE id IN (SELECT value FROM json_each(:messages)) AND status = 0 RETURNING id",
+        {
+            "now": turn.now,
+            "node": turn.node,
+            "dry_run": turn.dry_run,
+            "lease_until": turn.lease_until,
+            "messages": to_json(messages),
+        },
+    )
+    return {MessageId(message) for (message,) in rows.fetchall()}
+
+
+def _start_singles(conn: sqlite3.Connection, turn: Turn) -> set[MessageId]:
+    """Single messages were gated when they were accepted; an opt-out that came since then ends them here."""
+    if not turn.singles:
+        return set()
+    left = opted_out_sql("org", "channel", "address", "contact", "COALESCE(category, 'general')")
+    conn.execute(
+        f"UPDATE messages SET status = ?, code = 'opted_out', not_before = NULL "
+        f"WHERE id IN (SELECT value FROM json_each(?)) AND status = 0 AND source NOT IN (4, 6) AND {left}",
+        (MessageStatus.FAILED, to_json(turn.singles)),
+    )
+    return _send_again(conn, turn, turn.singles)
+
+
+def _store_pace(conn: sqlite3.Connection, turn: Turn, granted: int) -> None:
+    conn.execute("UPDATE senders SET tokens = ?, tokens_at = ? WHERE id = ?", (turn.tokens, turn.now, turn.sender))
+    if granted:
+        conn.execute(
+            "INSERT INTO sender_days (sender, day, sent) VALUES (?, ?, ?) "
+            "ON CONFLICT (sender, day) DO UPDATE SET sent = sent + excluded.sent",
+            (turn.sender, turn.day, granted),
+        )

@@ -1,0 +1,271 @@
+"""Work on many rows, in chunks that never hold the writer for long: `bulk_actions.work` says what is to be done.
+
+    snapshot   expand the selection into recipients (`selections.snapshot_chunk`)
+    settle     before the first batch: take out who cannot be reached, and note the recipients' time zones
+    cancel     turn who is still pending into `cancelled`
+    retry      bring the recipients in the states asked for back to `pending`, in the new round
+
+Each chunk is one transaction and moves `work_position`, so that a killed process goes on where it stopped; every chunk
+can also be repeated without harm.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final
+
+from gateway.contract import Channel
+from gateway.core.ids import ActionId
+from gateway.core.states import MessageStatus, RecipientEvent, RecipientState
+from gateway.store.addresses import address_sql, is_bad_sql
+from gateway.store.codec import from_json, to_json, to_micros
+from gateway.store.consent import opted_out_sql
+from gateway.store.counters import Moves, look
+from gateway.store.database import Database
+from gateway.store.selections import snapshot_chunk
+
+CHUNK: Final = 5_000  # recipients per transaction: some 10 to 20 ms of the writer's time
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sweep:
+    """What one chunk did. `done`: the action needs the sweeper no more, or not for this."""
+
+    action: ActionId
+    work: str
+    rows: int
+    done: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Action:
+    id: ActionId
+    org: int
+    operation: str
+    channel: str | None
+    status: str
+    work: str
+    position: int
+    argument: Mapping[str, Any]
+    round: int
+    message: Mapping[str, Any]
+    schedule: Mapping[str, Any]
+
+
+class Sweeps:
+    """The sweeper's transactions. `channels` are the installed ones, by name."""
+
+    def __init__(self, database: Database, channels: Mapping[str, Channel]) -> None:
+        self._database = database
+        self._channels = channels
+        self._turn = 0
+
+    async def step(self, now: datetime) -> Sweep | None:
+        """Do the next chunk of one action, the actions taking turns; None if there is nothing to do."""
+        sweep = await self._database.write(lambda conn: self._step(conn, to_micros(now)))
+        self._turn += 1
+        return sweep
+
+    def _step(self, conn: sqlite3.Connection, now: int) -> Sweep | None:
+        rows = conn.execute(
+            "SELECT id, org, operation, channel, status, work, work_position, work_argument, round, message, schedule "
+            "FROM bulk_actions INDEXED BY bulk_actions_work WHERE work IS NOT NULL ORDER BY id LIMIT 16"
+        ).fetchall()
+        if not rows:
+            return None
+        id, org, operation, channel, status, work, position, argument, round_, message, schedule = rows[
+            self._turn % len(rows)
+        ]
+        action = _Action(
+            id=id,
+            org=org,
+            operation=operation,
+            channel=channel,
+            status=status,
+            work=work,
+            position=position,
+            argument=from_json(argument) or {},
+            round=round_,
+            message=from_json(message) or {},
+            schedule=from_json(schedule),
+        )
+        chunk = {"snapshot": self._snapshot, "settle": self._settle, "cancel": _cancel, "retry": _retry}[work]
+        moves = Moves()
+        count, done = chunk(conn, action, moves, now)
+        moves.write(conn, now)
+        if done:
+            _finish(conn, action)
+        return Sweep(action=action.id, work=work, rows=count, done=done)
+
+    def _snapshot(self, conn: sqlite3.Connection, action: _Action, moves: Moves, now: int) -> tuple[int, bool]:
+        before = _last_seq(conn, action.id)
+        chunk = snapshot_chunk(conn, action.id)
+        if action.schedule["mode"] == "now" and action.operation == "send_message":
+            self._settle_range(conn, action, moves, (before, _last_seq(conn, action.id)))
+        return chunk.inserted, chunk.done
+
+    def _settle(self, conn: sqlite3.Connection, action: _Action, moves: Moves, now: int) -> tuple[int, bool]:
+        first = action.position
+        last = _nth_after(conn, action.id, first)
+        if last is None:
+            return 0, True
+        self._settle_range(conn, action, moves, (first, last))
+        drip = action.schedule.get("drip")
+        if drip is not None and drip["time_zone_mode"] == "contact":
+            _note_zones(conn, action, (first, last))
+        _move_on(conn, action.id, last)
+        return last - first, False
+
+    def _settle_range(self, conn: sqlite3.Connection, action: _Action, moves: Moves, seqs: tuple[int, int]) -> None:
+        """Take out of (after, up to) whoever cannot be reached, before anybody takes a place in a batch."""
+        channel = self._channels.get(action.channel or "")
+        if channel is None:
+            return  # its plugin is gone: the action waits, nobody fails
+        for code, event, condition in _unreachable(channel, action):
+            rows = conn.execute(
+                f"UPDATE recipients AS r SET state = :state, code = :code FROM ("
+                f"  SELECT r.seq AS s FROM recipients AS r LEFT JOIN contacts AS c ON c.id = r.contact"
+                f"  WHERE r.action = :action AND r.seq > :first AND r.seq <= :last AND r.state = 0 AND r.message IS NULL"
+                f"  AND {condition} LIMIT -1) WHERE r.action = :action AND r.seq = s RETURNING seq",
+                {
+                    "state": RecipientState.SKIPPED if event is RecipientEvent.REFUSE else RecipientState.FAILED,
+                    "code": code,
+                    "action": action.id,
+                    "org": action.org,
+                    "channel": channel.name,
+                    "category": action.message.get("category", "general"),
+                    "first": seqs[0],
+                    "last": seqs[1],
+                },
+            ).fetchall()
+            if rows:
+                batch = current_batch(conn, action.id) if action.schedule["mode"] != "drip" else None
+                moves.move(action.id, batch, RecipientState.PENDING, event, len(rows))
+                if batch is not None:
+                    moves.tried(action.id, batch, len(rows))
+
+
+def _unreachable(channel: Channel, action: _Action) -> list[tuple[str, RecipientEvent, str]]:
+    """Code, event and SQL condition, in the order in which they are tested."""
+    address = f"COALESCE({address_sql(channel)}, r.given)"
+    rules = [
+        ("contact_deleted", RecipientEvent.REFUSE, "c.deleted_at IS NOT NULL"),
+        ("no_address", RecipientEvent.FAIL, f"r.given IS NULL AND {address_sql(channel)} IS NULL"),
+        ("invalid_address", RecipientEvent.FAIL, f"r.given IS NULL AND {is_bad_sql(channel)}"),
+        ("opted_out", RecipientEvent.REFUSE, opted_out_sql(":org", ":channel", address, "r.contact", ":category")),
+    ]
+    if action.message.get("on_duplicate_address", "skip") == "skip":
+        same = "SELECT 1 FROM recipients AS o WHERE o.action = r.action AND o.given = r.given AND o.seq < r.seq"
+        rules.append(("duplicate_address", RecipientEvent.REFUSE, f"r.given IS NOT NULL AND EXISTS ({same})"))
+    return rules
+
+
+def _cancel(conn: sqlite3.Connection, action: _Action, moves: Moves, now: int) -> tuple[int, bool]:
+    last = _nth_after(conn, action.id, action.position)
+    if last is None:
+        return 0, True
+    rows = conn.execute(
+        "UPDATE recipients SET state = ?, not_before = NULL WHERE action = ? AND seq > ? AND seq <= ? AND state = 0 "
+        "RETURNING batch, attempts, message",
+        (RecipientState.CANCELLED, action.id, action.position, last),
+    ).fetchall()
+    released = current_batch(conn, action.id) if action.schedule["mode"] != "drip" else None
+    for batch, attempts, _ in rows:
+        own = released if batch is None else batch
+        moves.move(action.id, own, RecipientState.PENDING, RecipientEvent.CANCEL)
+        if own is not None and attempts == 0:
+            moves.tried(action.id, own)
+    conn.execute(
+        "UPDATE messages SET status = ?, not_before = NULL WHERE id IN (SELECT value FROM json_each(?)) AND status = 0",
+        (MessageStatus.CANCELLED, to_json([message for _, _, message in rows if message is not None])),
+    )
+    _move_on(conn, action.id, last)
+    return len(rows), False
+
+
+def _retry(conn: sqlite3.Connection, action: _Action, moves: Moves, now: int) -> tuple[int, bool]:
+    """The rows of earlier rounds in the states asked for; who was brought back is in the new round and not met again."""
+    total = 0
+    for state in action.argument["states"]:
+        rows = conn.execute(
+            "SELECT seq FROM recipients INDEXED BY recipients_ended "
+            "WHERE action = ? AND state = ? AND seq > ? AND round < ? ORDER BY seq LIMIT ?",
+            (action.id, state, 0, action.round, CHUNK - total),
+        ).fetchall()
+        bring_back(conn, action.id, [seq for (seq,) in rows], action.round, moves)
+        total += len(rows)
+        if total == CHUNK:
+            return total, False
+    return total, True
+
+
+def bring_back(conn: sqlite3.Connection, action: ActionId, seqs: list[int], round_: int, moves: Moves) -> int:
+    """Put ended recipients back to pending, in no batch, for a new round with a message of its own. How many moved."""
+    before = conn.execute(
+        "SELECT seq, state, batch FROM recipients WHERE action = ? AND seq IN (SELECT value FROM json_each(?)) "
+        "AND state >= 4",
+        (action, to_json(seqs)),
+    ).fetchall()
+    conn.execute(
+        "UPDATE recipients SET state = 0, batch = NULL, round = ?, attempts = 0, not_before = NULL, code = NULL, "
+        "reason = NULL, message = NULL WHERE action = ? AND seq IN (SELECT value FROM json_each(?))",
+        (round_, action, to_json([seq for seq, _, _ in before])),
+    )
+    for _, state, batch in before:
+        moves.bring_back(action, batch, RecipientState(state))
+    return len(before)
+
+
+def _note_zones(conn: sqlite3.Connection, action: _Action, seqs: tuple[int, int]) -> None:
+    """A recipient without a zone of its own has the action's."""
+    conn.execute(
+        "UPDATE recipients SET zone = COALESCE(zone, (SELECT time_zone FROM contacts WHERE id = recipients.contact), ?) "
+        "WHERE action = ? AND seq > ? AND seq <= ?",
+        (action.schedule["time_zone"], action.id, *seqs),
+    )
+
+
+def _finish(conn: sqlite3.Connection, action: _Action) -> None:
+    """An action that was cancelled while its snapshot was being taken is swept next; everything else wants a look."""
+    (status,) = conn.execute("SELECT status FROM bulk_actions WHERE id = ?", (action.id,)).fetchone()
+    following = "cancel" if status == "cancelled" and action.work != "cancel" else None
+    settled = action.work == "settle" or (action.work == "snapshot" and action.schedule["mode"] == "now")
+    conn.execute(
+        "UPDATE bulk_actions SET work = ?, work_position = 0, work_argument = NULL, settled = max(settled, ?) WHERE id = ?",
+        (following, settled, action.id),
+    )
+    look(conn, action.id)
+
+
+def current_batch(conn: sqlite3.Connection, action: ActionId) -> int | None:
+    """The newest batch's number, where the action's round has released one; an undripped action has just one a round."""
+    row = conn.execute(
+        "SELECT max(b.number) FROM batches AS b JOIN bulk_actions AS a ON a.id = b.action AND a.round = b.round "
+        "WHERE b.action = ?",
+        (action,),
+    ).fetchone()
+    found: int | None = row[0]
+    return found
+
+
+def _last_seq(conn: sqlite3.Connection, action: ActionId) -> int:
+    (seq,) = conn.execute("SELECT COALESCE(max(seq), 0) FROM recipients WHERE action = ?", (action,)).fetchone()
+    found: int = seq
+    return found
+
+
+def _nth_after(conn: sqlite3.Connection, action: ActionId, position: int) -> int | None:
+    """The seq of the last recipient of the next chunk; None if there is none after `position`."""
+    row = conn.execute(
+        "SELECT max(seq) FROM (SELECT seq FROM recipients WHERE action = ? AND seq > ? ORDER BY seq LIMIT ?)",
+        (action, position, CHUNK),
+    ).fetchone()
+    found: int | None = row[0]
+    return found
+
+
+def _move_on(conn: sqlite3.Connection, action: ActionId, position: int) -> None:
+    conn.execute("UPDATE bulk_actions SET work_position = ? WHERE id = ?", (position, action))
