@@ -160,7 +160,7 @@ class _Hours:
     def open_for(self, instant: datetime) -> datetime | None:
         """Until when it surely stays open somewhere, given that it is; None: for ever."""
         latest = instant
-        for name, zone in self.zones:
+        for _, zone in self.zones:
             if is_open(self.window, self.days, instant, zone):
                 end = open_until(self.window, self.days, instant, zone)
                 if end is None:

@@ -1,7 +1,7 @@
 """The batches that a schedule will produce: `next_step` in a loop, with the sender's rate and daily cap.
 
-There is no second algorithm. What is added is only how long the sender takes for a batch: the next batch waits for it, and
-whoever is not reached before the window closes goes back and is counted for a later batch.
+There is no second algorithm. What is added is only how long the sender takes for a batch: the next batch waits for it,
+and whoever is not reached before the window closes goes back and is counted for a later batch.
 """
 
 from __future__ import annotations
@@ -101,18 +101,16 @@ class _Sender:
         return (self._rate is not None and self._rate <= 0) or (self._cap is not None and self._cap <= 0)
 
     def free_at(self, at: datetime) -> datetime:
-        """When the cap lets the next message go, from `at` on. From then on the sender lives in the day of the answer."""
+        """When the cap lets the next message go, from `at` on."""
         self._turn_day(at)
-        if self._cap is not None and self._sent >= self._cap:
-            at = self._day_end
-            self._turn_day(at)
-        return at
+        return self._day_end if self._cap is not None and self._sent >= self._cap else at
 
     def send(self, start: datetime, count: int, until: datetime | None) -> tuple[int, datetime]:
         """Send up to `count` messages from `start` on, none from `until` on. How many went, and when the last did."""
         bound = self._horizon if until is None else min(until, self._horizon)
         cursor, sent = start, 0
         while sent < count and (cursor := self.free_at(cursor)) < bound:
+            self._turn_day(cursor)
             number = min(count - sent, self._fitting(cursor, bound))
             cursor += self._duration(number)
             sent += number

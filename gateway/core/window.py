@@ -2,8 +2,8 @@
 
 Local times become instants by two rules. A local time that a clock change skips is the first instant after the gap; one
 that it repeats is the first of the two. A window over midnight belongs to the day on which it opens, so that Friday's
-22:00 to 02:00 needs Friday only. From these two, everything here is an interval between two instants: nothing is scanned
-minute by minute, and nothing can be open twice.
+22:00 to 02:00 needs Friday only. So everything here is an interval between two instants: nothing is scanned minute by
+minute, and nothing can be open twice.
 """
 
 from __future__ import annotations
@@ -59,7 +59,8 @@ def instant_of(local: datetime, zone: tzinfo) -> datetime:
     """
     first = local.replace(tzinfo=zone, fold=0)
     before, after = first.utcoffset(), first.replace(fold=1).utcoffset()
-    assert before is not None and after is not None
+    assert before is not None
+    assert after is not None
     if before >= after:
         return first.astimezone(UTC)
     return _end_of_gap(local - after, local - before, zone)

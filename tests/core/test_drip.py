@@ -523,8 +523,8 @@ def test_wait_ends_at_the_exact_instant_at_which_something_happens(
 @given(schedule=schedules(), since=starts, later=st.integers(0, 2_000_000))
 @settings(max_examples=100, deadline=None)
 def test_nobody_is_released_outside_the_hours_of_the_schedule(schedule: Schedule, since: datetime, later: int) -> None:
-    assert schedule.drip is not None
     schedule = replace(schedule, start_at=None)
+    assert schedule.drip is not None
     now = since + timedelta(seconds=later)
     hours = (schedule.drip.process_between, schedule.drip.send_on)
     answer = step(schedule, now, since, released(since))

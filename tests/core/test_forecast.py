@@ -93,8 +93,18 @@ def test_daily_cap_holds_the_rest_until_the_next_day_of_the_schedules_zone() -> 
 def test_batch_does_not_start_on_a_day_whose_cap_is_used_up() -> None:
     found = foresee(drip("1h", 10, OFFICE), 20, cap=15, sent_today=15)
     tomorrow = MONDAY + timedelta(days=1)
-    assert [(batch.at, batch.quantity) for batch in found.batches] == [(tomorrow, 10), (tomorrow + HOUR, 5)] + [
-        (tomorrow + timedelta(days=1), 5)
+    assert [(batch.at, batch.quantity) for batch in found.batches] == [
+        (tomorrow, 10),
+        (tomorrow + HOUR, 5),
+        (tomorrow + timedelta(days=1), 5),
+    ]
+
+
+def test_cap_of_a_day_holds_when_the_window_opens_again_on_the_same_day() -> None:
+    night = datetime(2026, 6, 2, tzinfo=ZoneInfo("Europe/Berlin")).astimezone(UTC)
+    found = foresee(drip("30s", 2, parse_window(("00:02", "00:01"))), 4, cap=1, sent_today=1)
+    assert [(batch.at, batch.quantity) for batch in found.batches] == [
+        (night + timedelta(days=day), 1) for day in range(4)
     ]
 
 

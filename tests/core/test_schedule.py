@@ -76,7 +76,7 @@ def test_windows_are_read_and_written_back(ends: tuple[str, str], window: Window
     [("09:00", "09:00"), ("24:00", "09:00"), ("9:00", "17:00"), ("09:00", "24:01"), ("09:60", "17:00"), ("09:00",), ()],
 )
 def test_windows_without_length_or_with_times_that_are_none_are_refused(ends: tuple[str, ...]) -> None:
-    with pytest.raises(ValueError, match="[.]$"):
+    with pytest.raises(ValueError, match=r"[.]$"):
         parse_window(ends)
 
 
