@@ -1,0 +1,96 @@
+"""What is still to come: forecasts of an action, or of one that is only being previewed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Final
+
+import msgspec
+
+from gateway.core.drip import Previous
+from gateway.core.forecast import Forecast, forecast
+from gateway.core.schedule import Schedule
+from gateway.core.states import FINAL_ACTIONS, ActionStatus
+from gateway.core.window import zone_named
+from gateway.engine.catalogue import Catalogue, Sender
+from gateway.store.action_reads import ActionReads, ActionView
+
+BATCHES_DEFAULT: Final = 50
+BATCHES_MAX: Final = 1_000
+
+NOTHING: Final = Forecast(batches=(), batch_count=0, first_at=None, last_at=None, ends_at=None)
+
+
+class Outlook:
+    """Forecasts. One for the life of the daemon; it keeps nothing."""
+
+    def __init__(self, reads: ActionReads, catalogue: Catalogue) -> None:
+        self._reads = reads
+        self._catalogue = catalogue
+
+    async def of_action(self, action: ActionView, now: datetime, limit: int) -> Forecast:
+        """The batches still to come; a paused action as if it were resumed now."""
+        if action.status in FINAL_ACTIONS or action.status is ActionStatus.DELEGATED:
+            return NOTHING
+        schedule = msgspec.json.decode(action.schedule, type=Schedule)
+        sender = None if action.sender_id is None else self._catalogue.sender_by_id(action.sender_id)
+        remaining = await self._remaining(action, schedule)
+        if not remaining and not (action.last and action.last.untried):
+            return NOTHING
+        since = max(filter(None, (action.created_at, action.resumed_at, schedule.start_at)))
+        if action.status is ActionStatus.PAUSED:
+            since = max(now, schedule.start_at or now)
+        return forecast(
+            schedule,
+            now=now,
+            since=since,
+            previous=_previous(action),
+            remaining=remaining,
+            last_number=0 if action.last is None else action.last.number,
+            rate=None if sender is None else sender.rate,
+            daily_cap=None if sender is None else sender.daily_cap,
+            sent_today=await self._sent_today(sender, now),
+            limit=limit,
+        )
+
+    async def of_new(
+        self, schedule: Schedule, remaining: Mapping[str, int], sender: Sender | None, now: datetime, limit: int
+    ) -> Forecast:
+        """The batches of an action that would be created now."""
+        return forecast(
+            schedule,
+            now=now,
+            since=max(now, schedule.start_at or now),
+            previous=None,
+            remaining=remaining,
+            last_number=0,
+            rate=None if sender is None else sender.rate,
+            daily_cap=None if sender is None else sender.daily_cap,
+            sent_today=await self._sent_today(sender, now),
+            limit=limit,
+        )
+
+    async def _remaining(self, action: ActionView, schedule: Schedule) -> Mapping[str, int]:
+        """Who is in no batch yet, with the part of a list that the snapshot has not come to."""
+        if schedule.drip is None or schedule.drip.time_zone_mode == "account":
+            number = action.unreleased + action.not_yet_taken
+            return {"": number} if number else {}
+        zones = dict(await self._reads.unreleased_by_zone(action.id, schedule.time_zone))
+        if action.not_yet_taken:
+            zones[schedule.time_zone] = zones.get(schedule.time_zone, 0) + action.not_yet_taken
+        return zones
+
+    async def _sent_today(self, sender: Sender | None, now: datetime) -> int:
+        if sender is None or sender.daily_cap is None:
+            return 0
+        zone = zone_named(sender.org.time_zone)
+        return await self._reads.sent_today(sender.id, now.astimezone(zone).date().isoformat())
+
+
+def _previous(action: ActionView) -> Previous | None:
+    """The batch that the interval counts from; a new round starts anew."""
+    last = action.last
+    if last is None or last.round != action.round:
+        return None
+    return Previous(number=last.number, planned_at=last.planned_at, released_at=last.started_at, untried=last.untried)

@@ -1,0 +1,173 @@
+"""What a selection comes to, read without storing anything: who would be reached, who would not, and why.
+
+Reads the queries of which the snapshot is taken, chunk by chunk, and judges each row as the pass over the unreachable
+and the gate will (`store/sweeps.py`, `engine/gatekeeper.py`), in the same order.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from gateway.store.consent import opted_out_sql
+
+from gateway.contract import Channel
+from gateway.core.ids import OrgId
+from gateway.core.selection import AddressList, ContactList, Selection
+from gateway.store.addresses import address_sql, is_bad_sql
+from gateway.store.candidates import FIELDS
+from gateway.store.database import Database
+from gateway.store.selections import CHUNK, source_of
+
+SAMPLE_MAX: Final = 20  # recipients named for each reason
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Viewing:
+    """What to look at. `chunks`: the entries of a list, JSON arrays as they will be stored; () for other selections.
+
+    `channel` None: an operation on contacts. `required`: the variables without which nobody can be written to.
+    `rows_max`: look at no more than about this many, but go on until somebody is known; None: at all.
+    """
+
+    org: OrgId
+    selection: Selection
+    chunks: Sequence[str] = ()
+    channel: Channel | None = None
+    category: str = "general"
+    skip_duplicates: bool = True
+    reaches_deleted: bool = False
+    required: frozenset[str] = frozenset()
+    zone: str | None = None  # the action's time zone, where the recipients' own ones are asked for
+    rows_max: int | None = None
+
+
+@dataclass(slots=True)
+class Sight:
+    """What was seen. `codes` counts the unreachable, `samples` names some of them; `zones` counts the reachable.
+
+    `complete` is false if only the first `total` recipients were looked at.
+    """
+
+    total: int = 0
+    complete: bool = True
+    codes: Counter[str] = field(default_factory=Counter)
+    samples: dict[str, list[str]] = field(default_factory=dict)
+    missing: Counter[str] = field(default_factory=Counter)
+    zones: Counter[str] = field(default_factory=Counter)
+    without_zone: int = 0
+
+    @property
+    def reachable(self) -> int:
+        return self.total - self.codes.total()
+
+    @property
+    def known(self) -> int:
+        """Those behind whose name there is somebody."""
+        return self.total - self.codes["contact_not_found"]
+
+
+class PreviewStore:
+    """Reads only."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def look_over(self, viewing: Viewing) -> Sight:
+        """See `Sight`. One state of the database; about 2 s for a million recipients."""
+        return await self._database.read(lambda conn: _look_over(conn, viewing))
+
+
+def _look_over(conn: sqlite3.Connection, viewing: Viewing) -> Sight:
+    sight = Sight()
+    addresses: set[str] = set()
+    for rows in _chunks(conn, viewing):
+        for code, name, address, zone, missing in rows:
+            sight.total += 1
+            if code is None and address is not None and viewing.skip_duplicates:
+                code = "duplicate_address" if address in addresses else None
+                addresses.add(address)
+            if code is None and missing is not None:
+                sight.missing[missing] += 1
+                code = "missing_variable"
+            if code is not None:
+                sight.codes[code] += 1
+                sample = sight.samples.setdefault(code, [])
+                if len(sample) < SAMPLE_MAX:
+                    sample.append(name)
+            elif viewing.zone is not None:
+                sight.without_zone += zone is None
+                sight.zones[zone or viewing.zone] += 1
+        if viewing.rows_max is not None and sight.total >= viewing.rows_max and sight.known:
+            sight.complete = False  # there may be more
+            break
+    return sight
+
+
+def _chunks(conn: sqlite3.Connection, viewing: Viewing) -> Iterator[list[tuple[Any, ...]]]:
+    sends = viewing.channel is not None
+    source = source_of(viewing.selection, sends=sends)
+    (bound,) = conn.execute("SELECT COALESCE(max(id), 0) FROM contacts").fetchone()
+    parameters: dict[str, Any] = {
+        **source.parameters,
+        **{f"required{number}": name for number, name in enumerate(sorted(viewing.required))},
+        "org": viewing.org,
+        "bound": bound,
+        "channel": viewing.channel.name if viewing.channel else None,
+        "category": viewing.category,
+        "after": 0,
+        "limit": CHUNK,
+    }
+    statement = _statement(source.rows, viewing)
+    if isinstance(viewing.selection, ContactList | AddressList):
+        for entries in viewing.chunks:
+            parameters["entries"] = entries
+            yield conn.execute(statement, parameters).fetchall()
+        return
+    while True:
+        (upto,) = conn.execute(source.edge, parameters).fetchone()
+        if upto is None:
+            return
+        parameters["upto"] = upto
+        yield conn.execute(statement, parameters).fetchall()
+        parameters["after"] = upto
+
+
+def _statement(rows: str, viewing: Viewing) -> str:
+    """Of each row: why it cannot be reached, its name, its address, its time zone, the first variable it lacks."""
+    channel = viewing.channel
+    reasons = ["WHEN r.code IS NOT NULL THEN r.code"]
+    if not viewing.reaches_deleted:
+        reasons.append("WHEN c.deleted_at IS NOT NULL THEN 'contact_deleted'")
+    address = "NULL"
+    if channel is not None:
+        address = f"COALESCE({address_sql(channel)}, r.given)"
+        left = opted_out_sql(":org", ":channel", address, "r.contact", ":category")
+        reasons += [
+            f"WHEN {address} IS NULL THEN 'no_address'",
+            f"WHEN r.given IS NULL AND {is_bad_sql(channel)} THEN 'invalid_address'",
+            f"WHEN {left} THEN 'opted_out'",
+        ]
+    lacking = " ".join(
+        f"WHEN {_lacks(name, f':required{number}')} THEN :required{number}"
+        for number, name in enumerate(sorted(viewing.required))
+    )
+    missing = f"CASE {lacking} END" if lacking else "NULL"
+    return f"""
+        SELECT CASE {" ".join(reasons)} END, COALESCE(c.public_id, r.given), {address}, COALESCE(r.zone, c.time_zone),
+            {missing}
+        FROM ({rows}) AS r LEFT JOIN contacts AS c ON c.id = r.contact ORDER BY r.position"""
+
+
+def _lacks(name: str, parameter: str) -> str:
+    """A SQL condition: neither the contact nor the recipient's own variables have a value of this name."""
+    having = f"SELECT 1 FROM json_each({{column}}) WHERE key = {parameter} AND type <> 'null'"
+    conditions = [f"NOT EXISTS ({having.format(column=column)})" for column in ("c.attributes", "r.variables")]
+    if name in FIELDS:
+        conditions.append(f"c.{name} IS NULL")
+    if name == "id":
+        conditions.append("c.id IS NULL")
+    return f"({' AND '.join(conditions)})"
