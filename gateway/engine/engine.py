@@ -25,10 +25,12 @@ from gateway.engine.reconciler import Reconciler
 from gateway.engine.scheduler import Scheduler
 from gateway.engine.singles import SingleFeed
 from gateway.engine.sweeper import Sweeper
+from gateway.engine.timetable import Timetable
 from gateway.store.candidates import Candidates
 from gateway.store.creators import CreatorStore
 from gateway.store.database import Database
 from gateway.store.facts import FactStore
+from gateway.store.housekeeping import Housekeeping
 from gateway.store.operations import OperationStore
 from gateway.store.recovery import Recovery
 from gateway.store.releases import Notice, Releases
@@ -36,6 +38,7 @@ from gateway.store.senders import SenderStore
 from gateway.store.sweeps import Sweep, Sweeps
 from gateway.store.turns import TurnStore
 
+RECONCILE_CRON: Final = "*/5 * * * *"
 OPEN_RETRY: Final = timedelta(seconds=30)  # an adapter that could not open is tried again this often
 CLOSE_SECONDS: Final = 5.0  # what the contract gives an adapter to close
 
@@ -55,6 +58,7 @@ class Engine:
         crash: CrashPoints,
         node: str,
         notice: Notice | None = None,
+        reconcile_cron: str = RECONCILE_CRON,
     ) -> None:
         self._catalogue = catalogue
         self._clock = clock
@@ -94,8 +98,10 @@ class Engine:
         self._sweeper = Sweeper(Sweeps(database, catalogue.channels), clock, crash, self._progressed)
         self._scheduler = Scheduler(releases, authority, clock, crash, self._released, self._sweeper.wake)
         self._operations = Operations(OperationStore(database), catalogue, clock, self._look)
-        self._reconciler = Reconciler(
-            Recovery(database, node), catalogue, renderer, clock, self._returned, self._look
+        recovery = Recovery(database, node)
+        self._reconciler = Reconciler(recovery, catalogue, renderer, clock, self._returned, self._look)
+        self._timetable = Timetable(
+            reconcile_cron, Housekeeping(database), recovery, releases, clock, self._look
         )
         self._running = asyncio.Event()
 
@@ -113,12 +119,14 @@ class Engine:
     async def run(self) -> None:
         """Work until cancelled. Raises what a loop raises: a loop that fails is a bug, and the daemon restarts."""
         await self._reconciler.take_over()
+        await self._timetable.pause_what_stood_still()
         async with AsyncExitStack() as stack:
             group = await stack.enter_async_context(asyncio.TaskGroup())
             group.create_task(self._sweeper.run(), name="sweeper")
             group.create_task(self._scheduler.run(), name="scheduler")
             group.create_task(self._operations.run(), name="operations")
             group.create_task(self._reconciler.run(), name="reconciler")
+            group.create_task(self._timetable.run(), name="timetable")
             for sender in self._catalogue.senders.values():
                 group.create_task(self._run_sender(sender), name=f"sender {sender.name}")
             self._running.set()

@@ -14,6 +14,7 @@ from gateway.core.content import MessageContent
 from gateway.core.drip import claimable
 from gateway.core.schedule import Schedule
 from gateway.core.template import Renderer
+from gateway.core.window import next_opening, zone_named
 from gateway.engine.catalogue import Sender
 from gateway.engine.gatekeeper import Declined, Deferred, Gatekeeper, PolicyFailed, Prepared
 from gateway.engine.rendering import compile_content
@@ -64,6 +65,11 @@ class Feed:
         return self.schedule.mode == "drip"
 
     @property
+    def by_own_zone(self) -> bool:
+        """Each recipient has a window of its own."""
+        return self.schedule.drip is not None and self.schedule.drip.time_zone_mode == "contact"
+
+    @property
     def skips_duplicates(self) -> bool:
         return self.content.content.on_duplicate_address == "skip"
 
@@ -77,9 +83,9 @@ class Feed:
         return not self.dripped or claimable(self.schedule, now, zone)
 
     def update(self, action: SendingAction) -> None:
-        """The newest batch's number; there may be new recipients."""
+        """A batch may have been released; it need not begin where the last one ended."""
         if action.batch != self.action.batch:
-            self._dry = False
+            self.rewind(action.first_seq)
         self.action = action
 
     def rouse(self) -> None:
@@ -96,6 +102,14 @@ class Feed:
         """A recipient waits for its retry until then."""
         if self._later_at is None or instant < self._later_at:
             self._later_at = instant
+
+    def defer_until_open(self, candidate: Candidate, now: datetime) -> None:
+        """The recipient's own window has closed since it was released: it leaves its batch until that opens again."""
+        drip = self.schedule.drip
+        zone = zone_named(candidate.zone or "") or zone_named(self.schedule.time_zone)
+        assert drip is not None and zone is not None
+        opening = next_opening(drip.process_between, drip.send_on, now, zone) or now
+        self.deferred.append(self._deferral(candidate, Deferred(until=opening, reason="window")))
 
     def done_with(self, seq: int) -> None:
         """The recipient is neither prepared nor in flight any more."""

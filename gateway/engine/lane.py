@@ -12,7 +12,7 @@ import random
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, time, timedelta
 from typing import Final
 from zoneinfo import ZoneInfo
 
@@ -21,6 +21,7 @@ import structlog
 from gateway.clock import Clock
 from gateway.contract import Accepted, NotSent, Outcome, Unknown
 from gateway.core.bucket import Bucket
+from gateway.core.drip import WaitReason
 from gateway.core.ids import ActionId, MessageId
 from gateway.core.template import Renderer
 from gateway.engine.catalogue import Sender
@@ -67,6 +68,11 @@ class _Batch:
     bulk: dict[ActionId, list[Prepared]]
     spent: Bucket
 
+    def refund(self, granted: Granted) -> int:
+        """The cost of those that were not granted: nothing was spent on them."""
+        wanted = (*self.singles, *(prepared for each in self.bulk.values() for prepared in each))
+        return sum(prepared.cost for prepared in wanted if prepared.message not in granted.messages)
+
     @property
     def count(self) -> int:
         return len(self.singles) + sum(len(prepared) for prepared in self.bulk.values())
@@ -92,6 +98,7 @@ class Lane:
         self._draining = False
         self._drained = asyncio.Event()
         self._poll_at: datetime | None = None
+        self._said: WaitReason | None = None
         self._bucket = Bucket(rate=sender.rate, burst=sender.burst, tokens=sender.burst, at=tools.clock.now())
         self._zone = ZoneInfo(sender.org.time_zone)
         self._day = ""
@@ -211,6 +218,24 @@ class Lane:
                 self._order.append(key)
             self._feeds[key].rouse()
         self._singles.rouse()
+        await self._explain(now)
+
+    async def _explain(self, now: datetime) -> None:
+        """Say on the actions why they wait for this sender, when that changes."""
+        reason, until = self._why_waiting(now)
+        if reason != self._said:
+            self._said = reason
+            await self._tools.releases.explain(self.sender.id, reason, until)
+
+    def _why_waiting(self, now: datetime) -> tuple[WaitReason | None, datetime | None]:
+        fronts = [feed.ready[0].cost for feed in self._feeds.values() if feed.ready]
+        if not fronts or self._hold.held:
+            return None, None
+        if self.sender.daily_cap is not None and self._sent_today >= self.sender.daily_cap:
+            tomorrow = now.astimezone(self._zone).date() + timedelta(days=1)
+            return WaitReason.DAILY_CAP, datetime.combine(tomorrow, time(), self._zone).astimezone(UTC)
+        ready = self._bucket.refilled(now).ready_at(min(fronts))
+        return (WaitReason.RATE, ready) if ready - now > POLL else (None, None)
 
     async def _turn(self, now: datetime) -> bool:
         """One transaction, if there is anything to write. True if there was."""
@@ -274,7 +299,7 @@ class Lane:
 
     def _prepare(self, feed: Feed, now: datetime) -> bool:
         feed.refill(now)
-        return bool(feed.ready) and (feed.schedule.drip is None or feed.open_now(now, None))
+        return bool(feed.ready) and (feed.by_own_zone or feed.open_now(now, None))
 
     def _take(self, feed: Feed, most: int, now: datetime, batch: _Batch) -> int:
         taken = 0
@@ -286,7 +311,7 @@ class Lane:
             feed.ready.popleft()
             assert prepared.candidate is not None
             if prepared.candidate.zone is not None and not feed.open_now(now, prepared.candidate.zone):
-                feed.done_with(prepared.candidate.seq)  # its own window has closed; the scheduler takes it back
+                feed.defer_until_open(prepared.candidate, now)
                 continue
             wanted.append(prepared)
             batch.spent = batch.spent.spent(prepared.cost)
@@ -346,7 +371,7 @@ class Lane:
             self._tools.crash.passed("intent_committed")
         if granted.look:
             self._tools.look()
-        self._bucket = batch.spent
+        self._bucket = batch.spent.spent(-batch.refund(granted))
         self._in_flight += len(granted.messages) - len(decisions)
         self._sent_today += len(granted.messages)
         self._tools.metrics.in_flight(self.sender.name, self._in_flight)

@@ -15,7 +15,7 @@ import msgspec
 import structlog
 
 from gateway.clock import Clock
-from gateway.core.drip import Exhausted, Missed, Previous, Release, Wait, WaitReason, claimable, next_step
+from gateway.core.drip import Exhausted, Missed, Previous, Release, Wait, WaitReason, claimable, closes_at, next_step
 from gateway.core.ids import ACTION, ActionId, format_id
 from gateway.core.progress import FAILURES_MAX
 from gateway.core.schedule import Schedule
@@ -95,11 +95,15 @@ class Scheduler:
             held = WaitReason.SENDER_DOWN if look.sender_held and look.counts.pending else None
             await self._releases.wait(look, None, held, None)
             return
+        since = max(filter(None, (look.created_at, look.resumed_at, schedule.start_at)))
+        if _zones_are_wanted(look, schedule) and now >= since:
+            await self._settle(look)
+            return
         remaining = await self._remaining(look, schedule, now)
         step = next_step(
             schedule,
             now=now,
-            since=max(filter(None, (look.created_at, look.resumed_at, schedule.start_at))),
+            since=since,
             previous=_previous(look),
             remaining=remaining,
             last_number=0 if look.last is None else look.last.number,
@@ -121,10 +125,11 @@ class Scheduler:
                 shown = until if reason is not WaitReason.PREVIOUS_BATCH else None
                 held = look.sender_held is not None and look.counts.pending > look.unreleased
                 said = WaitReason.SENDER_DOWN if held else reason
-                await self._releases.wait(look, until, said, shown)
+                await self._releases.wait(look, _earlier(until, _taken_back_at(look, schedule, now)), said, shown)
             case Exhausted():
                 reason = WaitReason.QUIET_HOURS if look.deferred else None
-                await self._releases.wait(look, look.deferred_until, reason, look.deferred_until)
+                until = _earlier(look.deferred_until, _taken_back_at(look, schedule, now))
+                await self._releases.wait(look, until, reason, look.deferred_until)
             case Missed(planned_at=planned_at, late_by=late_by):
                 detail = f"It should have run at {planned_at.isoformat()}, {late_by} ago. Resume it to run it now, or cancel it."
                 await self._pause(look.id, "missed_schedule", detail, now)
@@ -140,8 +145,7 @@ class Scheduler:
             await self._pause(look.id, "permission_revoked", f"Its creator no longer holds {', '.join(missing)}.", now)
             return
         if not look.settled and schedule.mode != "now" and look.operation == "send_message":
-            await self._releases.start_settling(look)
-            self._sweep()
+            await self._settle(look)
             return
         if schedule.mode == "drip":
             number = await self._releases.release(look, step.planned_at, now, step.quantity, step.zones)
@@ -153,10 +157,31 @@ class Scheduler:
         self._log.info("batch_released", action=format_id(ACTION, look.id), number=step.number, quantity=number)
         self._released()
 
+    async def _settle(self, look: ActionLook) -> None:
+        """The start is due: first those who cannot be reached are taken out, and time zones noted."""
+        await self._releases.start_settling(look)
+        self._sweep()
+
     async def _pause(self, action: ActionId, reason: str, detail: str, now: datetime) -> None:
         if await self._releases.pause(action, reason, detail, now):
             self._log.warning("bulk_action_paused", action=format_id(ACTION, action), reason=reason)
             self._released()
+
+
+def _zones_are_wanted(look: ActionLook, schedule: Schedule) -> bool:
+    """A drip in the recipients' own zones cannot be planned before they are noted."""
+    return schedule.drip is not None and schedule.drip.time_zone_mode == "contact" and not look.settled
+
+
+def _taken_back_at(look: ActionLook, schedule: Schedule, now: datetime) -> datetime | None:
+    """When those of the last batch who were not tried by then go back."""
+    if look.last is None or not look.last.untried or schedule.drip is None or schedule.drip.time_zone_mode == "contact":
+        return None
+    return closes_at(schedule, now, None)
+
+
+def _earlier(one: datetime | None, other: datetime | None) -> datetime | None:
+    return min(filter(None, (one, other)), default=None)
 
 
 def _window_closed(schedule: Schedule, now: datetime) -> bool:

@@ -26,12 +26,17 @@ FIELDS: Final = ("name", "first_name", "last_name", "email", "phone", "whatsapp"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SendingAction:
-    """A bulk action that is being sent, with what its candidates need. `batch` is the newest batch's number."""
+    """A bulk action that is being sent, with what its candidates need.
+
+    `batch` is the newest batch's number, `first_seq` the first recipient of those batches that are not tried yet: after
+    deferrals, and in the recipients' own time zones, a later batch may begin before an earlier one.
+    """
 
     id: ActionId
     org: OrgId
     round: int
     batch: int
+    first_seq: int
     message: str  # JSON of MessageContent
     schedule: str  # JSON of Schedule
 
@@ -103,15 +108,24 @@ class Candidates:
         """The bulk actions that this sender is sending now, oldest first."""
         rows = await self._database.read(
             lambda conn: conn.execute(
-                """SELECT a.id, a.org, a.round, (SELECT max(number) FROM batches WHERE action = a.id), a.message, a.schedule
+                """SELECT a.id, a.org, a.round, (SELECT max(number) FROM batches WHERE action = a.id),
+                       (SELECT min(first_seq) FROM batches WHERE action = a.id AND untried > 0), a.message, a.schedule
                    FROM bulk_actions AS a
                    WHERE a.sender = ? AND a.status = 'processing' AND a.operation = 'send_message' ORDER BY a.id""",
                 (sender,),
             ).fetchall()
         )
         return tuple(
-            SendingAction(id=ActionId(id), org=OrgId(org), round=round_, batch=batch or 1, message=message, schedule=schedule)
-            for id, org, round_, batch, message, schedule in rows
+            SendingAction(
+                id=ActionId(id),
+                org=OrgId(org),
+                round=round_,
+                batch=batch or 1,
+                first_seq=first or 0,
+                message=message,
+                schedule=schedule,
+            )
+            for id, org, round_, batch, first, message, schedule in rows
         )
 
     async def after(self, query: CandidateQuery) -> tuple[Candidate, ...]:

@@ -122,7 +122,7 @@ FOUNDATION = (
     """CREATE TABLE batches (
         action INTEGER NOT NULL REFERENCES bulk_actions (id), number INTEGER NOT NULL, round INTEGER NOT NULL,
         planned_at INTEGER NOT NULL, released_at INTEGER NOT NULL, finished_at INTEGER, quantity INTEGER NOT NULL,
-        revision INTEGER NOT NULL, untried INTEGER NOT NULL,
+        revision INTEGER NOT NULL, untried INTEGER NOT NULL, first_seq INTEGER NOT NULL DEFAULT 0,
         pending INTEGER NOT NULL DEFAULT 0, in_flight INTEGER NOT NULL DEFAULT 0, handed_over INTEGER NOT NULL DEFAULT 0,
         succeeded INTEGER NOT NULL DEFAULT 0, failed INTEGER NOT NULL DEFAULT 0, skipped INTEGER NOT NULL DEFAULT 0,
         unknown INTEGER NOT NULL DEFAULT 0, cancelled INTEGER NOT NULL DEFAULT 0,

@@ -192,7 +192,7 @@ class Releases:
                     "WHERE action = ? AND seq IN (SELECT value FROM json_each(?))",
                     (number, look.id, to_json(seqs)),
                 )
-                _insert_batch(conn, look, number, planned_at, now, len(seqs))
+                _insert_batch(conn, look, number, planned_at, now, len(seqs), min(seqs))
                 moves = Moves()
                 moves.release(look.id, number, len(seqs))
                 moves.write(conn, to_micros(now))
@@ -272,6 +272,17 @@ class Releases:
             return True
 
         return await self._database.write(operation)
+
+    async def explain(self, sender: SenderId, reason: str | None, until: datetime | None) -> None:
+        """Say on a sender's running actions why it does not send: the rate, the daily cap; None: it does."""
+        micros = None if until is None else to_micros(until)
+        await self._database.write(
+            lambda conn: conn.execute(
+                "UPDATE bulk_actions SET wait_reason = ?, next_batch_at = ? WHERE sender = ? AND status = 'processing' "
+                "AND (wait_reason IS NULL OR wait_reason IN ('rate', 'daily_cap', 'previous_batch'))",
+                (reason, micros, sender),
+            )
+        )
 
     def _looked(self, conn: sqlite3.Connection, look: ActionLook, at: int | None) -> None:
         """Set when to look again, unless somebody asked for a look since this one was taken."""
@@ -384,12 +395,29 @@ def _next_number(conn: sqlite3.Connection, action: ActionId) -> int:
 
 
 def _insert_batch(
-    conn: sqlite3.Connection, look: ActionLook, number: int, planned_at: datetime, now: datetime, quantity: int
+    conn: sqlite3.Connection,
+    look: ActionLook,
+    number: int,
+    planned_at: datetime,
+    now: datetime,
+    quantity: int,
+    first_seq: int = 0,
 ) -> None:
     conn.execute(
-        "INSERT INTO batches (action, number, round, planned_at, released_at, quantity, revision, untried, pending) "
-        "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-        (look.id, number, look.round, to_micros(planned_at), to_micros(now), quantity, look.revision, quantity, quantity),
+        "INSERT INTO batches (action, number, round, planned_at, released_at, quantity, revision, untried, pending, "
+        "first_seq) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        (
+            look.id,
+            number,
+            look.round,
+            to_micros(planned_at),
+            to_micros(now),
+            quantity,
+            look.revision,
+            quantity,
+            quantity,
+            first_seq,
+        ),
     )
 
 

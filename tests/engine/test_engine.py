@@ -306,3 +306,52 @@ async def test_the_daily_cap_stops_until_the_next_local_day(
     await world.advance(timedelta(hours=2))
     assert await world.states(action) == {"succeeded": 5}
     await world.kill()
+
+
+async def test_a_window_that_closes_takes_back_who_was_not_tried(
+    database: Database, clock: FakeClock, ids: IdSequence
+) -> None:
+    world = World(database, clock, ids, rate=1 / 600, burst=1.0)  # a message every ten minutes
+    await world.start()
+    await world.contacts(10)
+    await world.create(drip(quantity=10, every="1d", process_between=parse_window(("08:00", "08:30"))))
+    await world.advance(timedelta(hours=1), step=timedelta(minutes=10))
+    assert len(world.provider.sent) == 3
+    assert await world.sql("SELECT quantity, untried, pending FROM batches") == [(3, 0, 0)]
+    assert await world.sql("SELECT pending, unreleased FROM action_counts") == [(7, 7)]
+    await world.assert_books_balance()
+    await world.advance(timedelta(hours=24), step=timedelta(minutes=10))
+    assert len(world.provider.sent) == 6
+    assert await world.sql("SELECT quantity FROM batches ORDER BY number") == [(3,), (3,)]
+    await world.assert_books_balance()
+    await world.kill()
+
+
+async def test_in_the_recipients_own_zones_each_is_written_to_inside_its_window(world: World) -> None:
+    await world.contacts(2, time_zone="Asia/Tokyo")
+    await world.contacts(2, time_zone="Europe/London")
+    await world.contacts(2, time_zone="America/New_York")
+    await world.contacts(1, time_zone="Not/AZone")
+    schedule = drip(
+        quantity=10, every="1h", process_between=parse_window(("09:00", "12:00")), time_zone_mode="contact"
+    )
+    action = await world.create(schedule)  # 08:00 UTC: 17:00 in Tokyo, 09:00 in London, 04:00 in New York
+    assert [message.to for message in world.provider.sent] == ["c3@example.org", "c4@example.org"]
+    await world.advance(timedelta(hours=1))  # 09:00 UTC: the unknown zone counts as the action's
+    assert [message.to for message in world.provider.sent][2:] == ["c7@example.org"]
+    await world.advance(timedelta(hours=4), step=timedelta(hours=1))
+    assert [message.to for message in world.provider.sent][3:] == ["c5@example.org", "c6@example.org"]
+    await world.advance(timedelta(hours=12), step=timedelta(hours=1))
+    assert await world.states(action) == {"succeeded": 7}
+
+
+async def test_a_one_off_that_stood_still_in_its_middle_asks(world: World) -> None:
+    await world.contacts(10)
+    world.provider.gate = asyncio.Event()
+    action = await world.create(NOW)
+    await world.kill()
+    world.provider.gate = None
+    world.clock.advance(timedelta(hours=2))
+    await world.start()
+    assert await world.status(action) == "paused"
+    assert (await world.sql("SELECT pause_reason FROM bulk_actions"))[0] == ("missed_schedule",)

@@ -1,0 +1,157 @@
+"""Running the real daemon and the real command line as processes of their own, from tests."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import aiohttp
+
+START_SECONDS = 20.0
+POLL_SECONDS = 0.02
+ALL_PERMISSIONS = ("members.read", "members.edit", "messaging.read", "messaging.send", "optouts.edit", "admin")
+
+CONFIG = """
+[server]
+listen = "127.0.0.1:{port}"
+
+[store]
+url = "sqlite:gateway.db"
+
+[orgs.default]
+time_zone = "UTC"
+
+[senders.mail]
+org = "default"
+channel = "email"
+adapter = "smtp"
+default = true
+rate = "{rate}/s"
+concurrency = {concurrency}
+host = "127.0.0.1"
+port = {smtp_port}
+security = "none"
+from = "Grace Church <news@grace.example>"
+{more}
+"""
+
+
+class GatewayProcess:
+    """One installation in a folder: a configuration, a database, at most one running daemon."""
+
+    def __init__(self, folder: Path, smtp_port: int, *, port: int, rate: int = 100_000, concurrency: int = 8, more: str = "") -> None:
+        self.folder = folder
+        self.concurrency = concurrency
+        self.url = f"http://127.0.0.1:{port}"
+        self._config = folder / "gateway.toml"
+        self._config.write_text(
+            CONFIG.format(port=port, smtp_port=smtp_port, rate=rate, concurrency=concurrency, more=more)
+        )
+        self._process: asyncio.subprocess.Process | None = None
+        self._session: aiohttp.ClientSession | None = None
+        self._log = folder / "gateway.log"
+
+    async def __aenter__(self) -> Self:
+        key = await self.cli("key", "create", "--name", "test", *(f"--permission={p}" for p in ALL_PERMISSIONS))
+        self._session = aiohttp.ClientSession(self.url, headers={"Authorization": f"Bearer {key['key']}"})
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self.alive:
+            await self.kill()
+        assert self._session is not None
+        await self._session.close()
+
+    @property
+    def alive(self) -> bool:
+        return self._process is not None and self._process.returncode is None
+
+    @property
+    def log(self) -> str:
+        """What the daemon has written so far."""
+        return self._log.read_text() if self._log.exists() else ""
+
+    async def start(self, crash_at: str | None = None) -> None:
+        """Start the daemon and wait until it is ready."""
+        environment = dict(os.environ)
+        environment.pop("GATEWAY_CRASH_AT", None)
+        environment["GATEWAY_TEST_REPEAT_AFTER_MIN"] = "1"  # drips in tests do not wait for half a minute
+        if crash_at is not None:
+            environment["GATEWAY_CRASH_AT"] = crash_at
+        with self._log.open("ab") as log:
+            self._process = await asyncio.create_subprocess_exec(
+                sys.executable, "-m", "gateway", "serve", "--config", str(self._config), stdout=log, stderr=log, env=environment
+            )
+        async with asyncio.timeout(START_SECONDS):
+            while not await self._ready():
+                if not self.alive:
+                    if crash_at is not None:
+                        return
+                    raise AssertionError(f"the daemon ended while starting:\n{self.log}")
+                await asyncio.sleep(POLL_SECONDS)
+
+    async def _ready(self) -> bool:
+        assert self._session is not None
+        try:
+            async with self._session.get("/readyz") as answer:
+                return answer.status == 200
+        except aiohttp.ClientError:
+            return False
+
+    async def kill(self) -> None:
+        """kill -9."""
+        await self._end(signal.SIGKILL)
+
+    async def terminate(self) -> int:
+        """SIGTERM, as systemd does; the exit status."""
+        return await self._end(signal.SIGTERM)
+
+    async def _end(self, how: signal.Signals) -> int:
+        assert self._process is not None
+        if self.alive:
+            self._process.send_signal(how)
+        return await self._process.wait()
+
+    async def wait_for_death(self, seconds: float) -> bool:
+        """Whether the daemon died by itself within `seconds`."""
+        assert self._process is not None
+        try:
+            async with asyncio.timeout(seconds):
+                await self._process.wait()
+        except TimeoutError:
+            return False
+        return True
+
+    async def call(self, method: str, path: str, body: object = None, **more: Any) -> tuple[int, Any]:
+        """One request of the API: status and decoded body."""
+        assert self._session is not None
+        async with self._session.request(method, path, json=body, **more) as answer:
+            raw = await answer.read()
+            return answer.status, json.loads(raw) if raw else None
+
+    async def cli(self, *arguments: str, code: int = 0, environment: Mapping[str, str] | None = None) -> Any:
+        """Run `gateway ... --json` and decode what it prints; AssertionError if it ends with another status than `code`."""
+        process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-m",
+            "gateway",
+            *arguments,
+            "--json",
+            "--config",
+            str(self._config),
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+            env={**os.environ, **(environment or {})},
+        )
+        out, err = await process.communicate()
+        assert process.returncode == code, f"gateway {' '.join(arguments)}: {process.returncode}\n{err.decode()}{out.decode()}"
+        return json.loads(out) if out.strip() else None
