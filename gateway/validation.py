@@ -45,7 +45,7 @@ def convert(value: object, into: type[T], *, strict: bool = True, at: str = "") 
     finder.check_texts(value, at)
     if not finder.problems:
         try:
-            return _convert(value, into, strict)
+            return msgspec.convert(value, into, strict=strict, dec_hook=_parse)
         except msgspec.ValidationError as exc:
             refusal = exc
         plain = _plain(value)
@@ -104,10 +104,6 @@ def _whole(digits: str) -> int:
     if len(digits) > 400:  # a float ends at 308 digits; Python itself refuses to read more than 4,300
         raise _malformed(f"the number {digits[:40]}... is too large")
     return int(digits)
-
-
-def _convert(value: object, into: Any, strict: bool) -> Any:
-    return msgspec.convert(value, into, strict=strict, dec_hook=_parse)
 
 
 def _parse(kind: Any, value: object) -> object:
@@ -193,13 +189,13 @@ class _Finder:
 
     def _note(self, pointer: str, detail: str) -> None:
         """Surrogates, which no answer can carry, are spelled out."""
-        spelled = (text.encode(errors="backslashreplace").decode() for text in (pointer, detail))
-        self.problems.append(Problem(*spelled))
+        where, told = (text.encode(errors="backslashreplace").decode() for text in (pointer, detail))
+        self.problems.append(Problem(where, told))
 
     def _visit_whole(self, value: Any, hint: Any, pointer: str) -> None:
         """A value with nothing inside to look at, or one whose inside is in order."""
         try:
-            _convert(value, hint, self._strict)
+            msgspec.convert(value, hint, strict=self._strict, dec_hook=_parse)
         except msgspec.ValidationError as exc:
             self.note_refusal(exc, value, hint, pointer)
 
