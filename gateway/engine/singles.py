@@ -20,6 +20,7 @@ from gateway.engine.rendering import CompiledContent, compile_content, verbatim
 from gateway.errors import Invalid, NotFound, Problem, Refused
 from gateway.store.candidates import Candidates, Single
 from gateway.store.codec import from_micros, to_micros
+from gateway.store.idempotency import Claim
 from gateway.store.singles import NewSingle, Person, SingleStore
 
 READ_AHEAD: Final = 64
@@ -65,10 +66,17 @@ class SingleMessages:
         self._nudge = nudge
 
     async def send(
-        self, org: Org, draft: SingleDraft, *, created_by: str | None, source: str = "api"
+        self,
+        org: Org,
+        draft: SingleDraft,
+        *,
+        created_by: str | None,
+        source: str = "api",
+        claim: Claim | None = None,
     ) -> MessageId:
         """Gate, render and store; returns after the commit, before the provider is asked.
 
+        `claim` is the caller's Idempotency-Key: it is written down in the same transaction.
         Refused: what `Catalogue.sender_for` refuses, `no_address`, `opted_out`, and any code of a policy.
         """
         sender = self._catalogue.sender_for(org.name, draft.channel, draft.sender)
@@ -92,6 +100,7 @@ class SingleMessages:
                 requested_by=draft.requested_by,
                 dry_run=sender.dry_run,
                 now=now,
+                claim=claim,
             )
         )
         self._nudge()

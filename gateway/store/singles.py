@@ -9,12 +9,13 @@ from datetime import datetime
 from typing import Any
 
 from gateway.contract import Channel
-from gateway.core.ids import ContactKey, MessageId, OrgId, SenderId
+from gateway.core.ids import MESSAGE, ContactKey, MessageId, OrgId, SenderId, format_id
 from gateway.store.addresses import address_sql, holders_sql
 from gateway.store.candidates import FIELDS, values_of
 from gateway.store.codec import from_json, to_json, to_micros
 from gateway.store.consent import opted_out_sql
 from gateway.store.database import Database
+from gateway.store.idempotency import Claim, remember
 from gateway.store.sending import SOURCES
 
 
@@ -46,6 +47,7 @@ class NewSingle:
     requested_by: str | None
     dry_run: bool
     now: datetime
+    claim: Claim | None = None
 
 
 class SingleStore:
@@ -78,26 +80,32 @@ class SingleStore:
 
     async def add(self, single: NewSingle) -> None:
         """Store it as waiting; its sender's dispatcher takes it from there."""
-        await self._database.write(
-            lambda conn: conn.execute(
+        now = to_micros(single.now)
+        row = (
+            single.id,
+            single.org,
+            single.channel,
+            single.sender,
+            single.address,
+            single.contact,
+            SOURCES.index(single.source),
+            single.category,
+            to_json(single.content),
+            single.requested_by,
+            single.dry_run,
+            now,
+        )
+
+        def operation(conn: sqlite3.Connection) -> None:
+            conn.execute(
                 "INSERT INTO messages (id, org, channel, sender, address, contact, source, status, category, content, "
                 "requested_by, dry_run, created_at) VALUES (?, ?, ?, ?, ?, ?, ?, 0, ?, ?, ?, ?, ?)",
-                (
-                    single.id,
-                    single.org,
-                    single.channel,
-                    single.sender,
-                    single.address,
-                    single.contact,
-                    SOURCES.index(single.source),
-                    single.category,
-                    to_json(single.content),
-                    single.requested_by,
-                    single.dry_run,
-                    to_micros(single.now),
-                ),
+                row,
             )
-        )
+            if single.claim is not None:
+                remember(conn, single.claim, format_id(MESSAGE, single.id), now)
+
+        await self._database.write(operation)
 
 
 def _person(conn: sqlite3.Connection, channel: Channel, where: str, parameters: tuple[Any, ...]) -> Person | None:
