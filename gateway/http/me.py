@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
-
 import msgspec
 
-from gateway.core.ids import OrgId
 from gateway.engine.catalogue import Catalogue
 from gateway.errors import NotFound
 from gateway.http.routing import Answer, Call, Route
+from gateway.store.allowances import Allowances
 from gateway.store.keys import PERMISSIONS, KeyStore
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CreationsLeft:
-    """How many bulk actions an org may still create or retry in this minute, of how many."""
+class CreationsLeft(msgspec.Struct, kw_only=True, frozen=True):
+    """How many bulk actions the org may still create or retry in this minute, of how many."""
 
     per_minute: int
     left: int
@@ -45,22 +41,22 @@ class Me(msgspec.Struct, kw_only=True, frozen=True):
     limits: LimitsLeft
 
 
-def me_routes(
-    keys: KeyStore, catalogue: Catalogue, creations_left: Callable[[OrgId], Awaitable[CreationsLeft]]
-) -> list[Route]:
+def me_routes(keys: KeyStore, catalogue: Catalogue, allowances: Allowances, creations_per_minute: int) -> list[Route]:
     """The route `/v1/me`."""
 
     async def show(call: Call) -> Answer:
         key = await keys.get(call.org, call.caller.key_id)
         if key is None:  # revoked since it was proved, a moment ago
             raise NotFound("key", call.caller.key_id)
+        taken = await allowances.creations(call.org)
+        left = CreationsLeft(per_minute=creations_per_minute, left=max(0, creations_per_minute - taken))
         return Answer(
             body=Me(
                 org=call.caller.org,
                 key=OwnKey(id=key.id, name=key.name),
                 permissions=[one for one in PERMISSIONS if catalogue.permits(call.caller, one)],
                 roles=sorted(call.caller.roles),
-                limits=LimitsLeft(bulk_actions=await creations_left(call.org)),
+                limits=LimitsLeft(bulk_actions=left),
             )
         )
 

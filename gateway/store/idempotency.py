@@ -26,7 +26,6 @@ from gateway.store.codec import from_json, micros_of, to_json, to_micros
 from gateway.store.database import Database
 
 KEPT: Final = timedelta(hours=24)
-PURGED_AT_ONCE: Final = 200  # old records that one write takes along: more than one write can add
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,18 +89,13 @@ class IdempotencyStore:
         )
 
     async def keep(self, claim: Claim, status: int, headers: Mapping[str, str], body: bytes | None) -> None:
-        """Keep an answer for repeats, and forget some that are too old. `body` None: it must not be stored."""
+        """Keep an answer for repeats. `body` None: it must not be stored. Old ones go with the housekeeping."""
         now = to_micros(self._clock.now())
         stale = now - micros_of(KEPT)
 
         def operation(conn: sqlite3.Connection) -> None:
             conn.execute(
                 "DELETE FROM idempotency WHERE org = ? AND key = ? AND created_at < ?", (claim.org, claim.key, stale)
-            )
-            conn.execute(
-                "DELETE FROM idempotency WHERE (org, key) IN "
-                "(SELECT org, key FROM idempotency WHERE created_at < ? LIMIT ?)",
-                (stale, PURGED_AT_ONCE),
             )
             conn.execute(
                 "INSERT INTO idempotency (org, key, fingerprint, status, headers, body, created_at) "
