@@ -46,7 +46,9 @@ from = "Grace Church <news@grace.example>"
 class GatewayProcess:
     """One installation in a folder: a configuration, a database, at most one running daemon."""
 
-    def __init__(self, folder: Path, smtp_port: int, *, port: int, rate: int = 100_000, concurrency: int = 8, more: str = "") -> None:
+    def __init__(
+        self, folder: Path, smtp_port: int, *, port: int, rate: int = 100_000, concurrency: int = 8, more: str = ""
+    ) -> None:
         self.folder = folder
         self.concurrency = concurrency
         self.url = f"http://127.0.0.1:{port}"
@@ -76,6 +78,12 @@ class GatewayProcess:
         return self._process is not None and self._process.returncode is None
 
     @property
+    def pid(self) -> int:
+        """Of the running daemon."""
+        assert self._process is not None
+        return self._process.pid
+
+    @property
     def log(self) -> str:
         """What the daemon has written so far."""
         return self._log.read_text() if self._log.exists() else ""
@@ -89,7 +97,15 @@ class GatewayProcess:
             environment["GATEWAY_CRASH_AT"] = crash_at
         with self._log.open("ab") as log:
             self._process = await asyncio.create_subprocess_exec(
-                sys.executable, "-m", "gateway", "serve", "--config", str(self._config), stdout=log, stderr=log, env=environment
+                sys.executable,
+                "-m",
+                "gateway",
+                "serve",
+                "--config",
+                str(self._config),
+                stdout=log,
+                stderr=log,
+                env=environment,
             )
         async with asyncio.timeout(START_SECONDS):
             while not await self._ready():
@@ -153,5 +169,7 @@ class GatewayProcess:
             env={**os.environ, **(environment or {})},
         )
         out, err = await process.communicate()
-        assert process.returncode == code, f"gateway {' '.join(arguments)}: {process.returncode}\n{err.decode()}{out.decode()}"
+        assert process.returncode == code, (
+            f"gateway {' '.join(arguments)}: {process.returncode}\n{err.decode()}{out.decode()}"
+        )
         return json.loads(out) if out.strip() else None

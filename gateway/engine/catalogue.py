@@ -59,9 +59,7 @@ class Catalogue:
 
     def permits(self, caller: Caller, permission: str) -> bool:
         """True if every access policy permits it; without any access policy nobody may do anything."""
-        return bool(self.access_policies) and all(
-            policy.permits(caller, permission) for policy in self.access_policies
-        )
+        return bool(self.access_policies) and all(policy.permits(caller, permission) for policy in self.access_policies)
 
     def org_by_id(self, org: OrgId) -> Org:
         """The org behind a row. KeyError if it is no longer configured."""
@@ -83,7 +81,9 @@ class Catalogue:
         candidates = [sender for sender in own if sender.channel.name == channel]
         if not candidates:
             configured = sorted({sender.channel.name for sender in own})
-            raise Refused("unknown_channel", f"No sender is configured for channel {channel!r}; configured: {configured}.")
+            raise Refused(
+                "unknown_channel", f"No sender is configured for channel {channel!r}; configured: {configured}."
+            )
         if name is not None:
             chosen = [sender for sender in candidates if sender.name == name]
             if not chosen:
@@ -96,4 +96,6 @@ class Catalogue:
         if len(candidates) == 1:
             return candidates[0]
         known = sorted(sender.name for sender in candidates)
-        raise Refused("sender_ambiguous", f"Channel {channel!r} has several senders, none is the default: name one of {known}.")
+        raise Refused(
+            "sender_ambiguous", f"Channel {channel!r} has several senders, none is the default: name one of {known}."
+        )

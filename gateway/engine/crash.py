@@ -1,13 +1,13 @@
 """Named points at which a test makes the process die, as kill -9 would: `GATEWAY_CRASH_AT=intent_committed:17`.
 
-    snapshot_chunk      a chunk of recipients is committed
-    batch_released      a batch is committed
-    intent_committed    intents are committed, no provider has been called for them
-    provider_answered   a provider has answered, nothing is recorded
-    outcome_committed   results are committed
-    receipt_stored      a raw callback is committed, not yet answered
-    receipt_merged      a receipt is merged
-    edit_committed      an edit is committed, not yet answered
+snapshot_chunk      a chunk of recipients is committed
+batch_released      a batch is committed
+intent_committed    intents are committed, no provider has been called for them
+provider_answered   a provider has answered, nothing is recorded
+outcome_committed   results are committed
+receipt_stored      a raw callback is committed, not yet answered
+receipt_merged      a receipt is merged
+edit_committed      an edit is committed, not yet answered
 """
 
 from __future__ import annotations

@@ -79,7 +79,8 @@ class Engine:
             node=node,
         )
         self.gatekeepers: Mapping[str, Gatekeeper] = {
-            sender.name: Gatekeeper(sender, catalogue.send_policies, facts, ids) for sender in catalogue.senders.values()
+            sender.name: Gatekeeper(sender, catalogue.send_policies, facts, ids)
+            for sender in catalogue.senders.values()
         }
         self._holds = {
             sender.name: Hold(sender, senders, clock, metrics, self.nudge) for sender in catalogue.senders.values()
@@ -100,9 +101,7 @@ class Engine:
         self._operations = Operations(OperationStore(database), catalogue, clock, self._look)
         recovery = Recovery(database, node)
         self._reconciler = Reconciler(recovery, catalogue, renderer, clock, self._returned, self._look)
-        self._timetable = Timetable(
-            reconcile_cron, Housekeeping(database), recovery, releases, clock, self._look
-        )
+        self._timetable = Timetable(reconcile_cron, Housekeeping(database), recovery, releases, clock, self._look)
         self._running = asyncio.Event()
 
     @property

@@ -115,6 +115,14 @@ class Feed:
         """The recipient is neither prepared nor in flight any more."""
         self._taken.discard(seq)
 
+    def settled(self) -> None:
+        """The refused and the deferred are committed."""
+        for refusal in self.refused:
+            self.done_with(refusal.seq)
+        for deferral in self.deferred:
+            self.done_with(deferral.seq)
+        self.refused, self.deferred = [], []
+
     def put_back(self, prepared: list[Prepared]) -> None:
         """A turn that could not be written gives back what it wanted to send."""
         self.ready.extendleft(reversed(prepared))

@@ -12,13 +12,13 @@ from datetime import datetime
 from typing import Any, Literal
 
 from gateway.contract import Adapter, Allow, Defer, Deny, Facts, Outbound, Rejected, SendPolicy, Verdict
-from gateway.core.gate import strictest
 from gateway.core.ids import ActionId, ContactKey, IdSequence, MessageId, format_id
 from gateway.core.ids import ACTION as ACTION_PREFIX
 from gateway.core.states import RecipientEvent
 from gateway.core.template import MissingVariable, TemplateFault
 from gateway.engine.catalogue import Sender
 from gateway.engine.rendering import CompiledContent
+from gateway.engine.verdicts import strictest
 from gateway.store.candidates import Candidate
 from gateway.store.facts import FactStore
 
@@ -214,5 +214,3 @@ def _as_judgement(verdict: Verdict | PolicyFailed) -> Judgement:
 
 def _refused(rejected: Rejected) -> Declined:
     return Declined(event=RecipientEvent.FAIL, code=rejected.code.value, reason=rejected.reason)
-
-

@@ -129,9 +129,7 @@ class TestResult:
 class SenderControl:
     """Holding senders by hand, and testing them."""
 
-    def __init__(
-        self, store: SenderStore, singles: SingleMessages, clock: Clock, changed: Callable[[], None]
-    ) -> None:
+    def __init__(self, store: SenderStore, singles: SingleMessages, clock: Clock, changed: Callable[[], None]) -> None:
         self._store = store
         self._singles = singles
         self._clock = clock

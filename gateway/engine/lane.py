@@ -81,7 +81,9 @@ class _Batch:
 class Lane:
     """Owns one sender's connection to the world. `run` until cancelled; `drain` first for a clean end."""
 
-    def __init__(self, sender: Sender, tools: LaneTools, gatekeeper: Gatekeeper, singles: SingleFeed, hold: Hold) -> None:
+    def __init__(
+        self, sender: Sender, tools: LaneTools, gatekeeper: Gatekeeper, singles: SingleFeed, hold: Hold
+    ) -> None:
         self.sender = sender
         self._tools = tools
         self._gatekeeper = gatekeeper
@@ -255,7 +257,9 @@ class Lane:
         await self._act_on(decisions, now)
         return True
 
-    def _decide(self, finished: Sequence[tuple[Prepared, Outcome | Unreached]], now: datetime) -> list[tuple[Prepared, Decision]]:
+    def _decide(
+        self, finished: Sequence[tuple[Prepared, Outcome | Unreached]], now: datetime
+    ) -> list[tuple[Prepared, Decision]]:
         return [
             (
                 prepared,
@@ -378,9 +382,7 @@ class Lane:
         for prepared, decision in decisions:
             self._release_place(prepared, decision)
         for feed in settled:
-            for row in (*feed.refused, *feed.deferred):
-                feed.done_with(row.seq)
-            feed.refused, feed.deferred = [], []
+            feed.settled()
         for prepared in batch.singles:
             if prepared.message in granted.messages:
                 self._jobs.put_nowait(prepared)

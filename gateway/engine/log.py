@@ -93,7 +93,7 @@ class CommunicationLog:
             try:
                 compiled[action] = compile_content(self._renderer, msgspec.json.decode(content, type=MessageContent))
             except TemplateFault:
-                continue  # creation has checked it; a stricter version of the gateway shows the message without its text
+                continue  # creation has checked it; a stricter version of the gateway shows no text then
         return [_with_texts(message, compiled) for message in page.messages]
 
 

@@ -85,10 +85,12 @@ class Operations:
         except Exception as exc:
             self._log.error("operation_raised", operation=operation.name, error=type(exc).__name__, exc_info=exc)
             return Done(
-                subject=subject, event=RecipientEvent.FAIL, code="operation_error", reason=f"{type(exc).__name__}: {exc}"
+                subject=subject,
+                event=RecipientEvent.FAIL,
+                code="operation_error",
+                reason=f"{type(exc).__name__}: {exc}",
             )
         if isinstance(answer, Refusal):
             event = RecipientEvent.FAIL if answer.failed else RecipientEvent.REFUSE
             return Done(subject=subject, event=event, code=answer.code, reason=answer.reason)
         return Done(subject=subject, event=RecipientEvent.SUCCEED, edit=answer)
-

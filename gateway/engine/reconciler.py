@@ -115,7 +115,9 @@ class Reconciler:
         if now >= deadline:
             return _stay(message, "nobody knows whether it was sent", None)
         return _stay(
-            message, "nobody knows whether it was sent", min(deadline, now + ASK_AGAIN) if capabilities.lookup else deadline
+            message,
+            "nobody knows whether it was sent",
+            min(deadline, now + ASK_AGAIN) if capabilities.lookup else deadline,
         )
 
     async def _ask(self, message: DueMessage, sender: Sender) -> Answer:

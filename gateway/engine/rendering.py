@@ -48,7 +48,7 @@ def compile_content(renderer: Renderer, content: MessageContent) -> CompiledCont
     """Compile every template of a message. TemplateFault: one of them has a fault (creation has checked them)."""
     subject = renderer.compile(content.subject, SUBJECT_CHARACTERS_MAX) if content.subject is not None else None
     body = renderer.compile(content.body, OUTPUT_CHARACTERS_MAX) if content.body is not None else None
-    html = renderer.compile(content.html, OUTPUT_CHARACTERS_MAX) if content.html is not None else None
+    html = renderer.compile(content.html, OUTPUT_CHARACTERS_MAX, html=True) if content.html is not None else None
     templates = [template for template in (subject, body, html) if template is not None]
     variables: frozenset[str] = frozenset().union(*(template.variables for template in templates))
     return CompiledContent(content=content, subject=subject, body=body, html=html, variables=variables)

@@ -105,9 +105,7 @@ class Rulings:
 
 
 def _back(reason: str, *, counts: bool) -> Ruling:
-    return Ruling(
-        status=MessageStatus.PENDING, event=RecipientEvent.RETURN, counts_as_attempt=counts, reason=reason
-    )
+    return Ruling(status=MessageStatus.PENDING, event=RecipientEvent.RETURN, counts_as_attempt=counts, reason=reason)
 
 
 def _rejected(outcome: Rejected) -> Ruling:

@@ -127,11 +127,12 @@ class Scheduler:
                 said = WaitReason.SENDER_DOWN if held else reason
                 await self._releases.wait(look, _earlier(until, _taken_back_at(look, schedule, now)), said, shown)
             case Exhausted():
-                reason = WaitReason.QUIET_HOURS if look.deferred else None
+                why = WaitReason.QUIET_HOURS if look.deferred else None
                 until = _earlier(look.deferred_until, _taken_back_at(look, schedule, now))
-                await self._releases.wait(look, until, reason, look.deferred_until)
+                await self._releases.wait(look, until, why, look.deferred_until)
             case Missed(planned_at=planned_at, late_by=late_by):
-                detail = f"It should have run at {planned_at.isoformat()}, {late_by} ago. Resume it to run it now, or cancel it."
+                when = f"It should have run at {planned_at.isoformat()}, {late_by} ago"
+                detail = f"{when}. Resume it to run it now, or cancel it."
                 await self._pause(look.id, "missed_schedule", detail, now)
             case Release():
                 await self._release(look, schedule, step, now)

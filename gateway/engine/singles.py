@@ -112,7 +112,9 @@ class SingleMessages:
             if person is None:
                 raise NotFound("contact", draft.contact)
             if not person.address:
-                raise Refused("no_address", f"Contact {draft.contact!r} has {reason_text('no_address', sender.channel.title)}.")
+                raise Refused(
+                    "no_address", f"Contact {draft.contact!r} has {reason_text('no_address', sender.channel.title)}."
+                )
             return person
         try:
             address = sender.channel.normalise(draft.to or "", org.default_region)

@@ -213,7 +213,9 @@ def _candidate(row: tuple[Any, ...]) -> Candidate:
     )
 
 
-def values_of(public_id: str | None, fields: list[Any], attributes: str | None, variables: str | None) -> dict[str, Any]:
+def values_of(
+    public_id: str | None, fields: list[Any], attributes: str | None, variables: str | None
+) -> dict[str, Any]:
     """What a template may use: attributes, over them the contact's own fields, over them the recipient's variables.
 
     A contact field without a value is left out: it is undefined to the template, so that `default` applies.

@@ -8,7 +8,9 @@ from gateway.core.ids import ContactKey, OrgId
 from gateway.store.codec import instant_or_none, to_micros
 from gateway.store.database import Database
 
-_PERSON = "((:contact IS NOT NULL AND contact = :contact) OR (:contact IS NULL AND contact IS NULL AND address = :address))"
+_PERSON = (
+    "((:contact IS NOT NULL AND contact = :contact) OR (:contact IS NULL AND contact IS NULL AND address = :address))"
+)
 
 
 class FactStore:
@@ -17,9 +19,7 @@ class FactStore:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def sent_counts(
-        self, org: OrgId, contact: ContactKey | None, address: str, now: datetime
-    ) -> tuple[int, int]:
+    async def sent_counts(self, org: OrgId, contact: ContactKey | None, address: str, now: datetime) -> tuple[int, int]:
         """How many messages were handed to providers for this person in the last 24 hours, and in the last 7 days."""
         parameters = {
             "org": org,

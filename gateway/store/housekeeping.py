@@ -67,7 +67,7 @@ class Housekeeping:
         drifted = await self._database.read(_drifted)
         if not drifted:
             return ()
-        await self._database.write(lambda conn: [_repair(conn, action) for action in _drifted(conn)])
+        await self._database.write(_repair_all)
         return tuple(format_id(ACTION, action) for action in drifted)
 
 
@@ -84,6 +84,11 @@ def _counted(conn: sqlite3.Connection, action: int) -> list[int]:
         conn.execute("SELECT state, count(*) FROM recipients WHERE action = ? GROUP BY state", (action,)).fetchall()
     )
     return [rows.get(state, 0) for state in range(len(COLUMNS))]
+
+
+def _repair_all(conn: sqlite3.Connection) -> None:
+    for action in _drifted(conn):
+        _repair(conn, action)
 
 
 def _repair(conn: sqlite3.Connection, action: ActionId) -> None:

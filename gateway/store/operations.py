@@ -71,9 +71,7 @@ class OperationStore:
             ).fetchall()
         )
         return tuple(
-            OperatingAction(
-                id=id, org=org, operation=operation, parameters=from_json(parameters), schedule=schedule
-            )
+            OperatingAction(id=id, org=org, operation=operation, parameters=from_json(parameters), schedule=schedule)
             for id, org, operation, parameters, schedule in rows
         )
 

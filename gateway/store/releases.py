@@ -217,7 +217,8 @@ class Releases:
                     (look.id, number),
                 ).rowcount
                 conn.execute(
-                    "UPDATE batches SET quantity = quantity - ? WHERE action = ? AND number = ?", (taken, look.id, number)
+                    "UPDATE batches SET quantity = quantity - ? WHERE action = ? AND number = ?",
+                    (taken, look.id, number),
                 )
                 moves.take_back(look.id, number, taken)
                 total += taken
@@ -248,7 +249,12 @@ class Releases:
             conn.execute(
                 "UPDATE bulk_actions SET status = ?, completed_at = ?, wait_reason = NULL, next_batch_at = NULL, "
                 "look_at = ? WHERE id = ?",
-                (status, to_micros(now) if final else None, None if final or event is ActionEvent.DRAIN else 0, look.id),
+                (
+                    status,
+                    to_micros(now) if final else None,
+                    None if final or event is ActionEvent.DRAIN else 0,
+                    look.id,
+                ),
             )
             return status
 
@@ -331,7 +337,9 @@ def _first_of_zones(conn: sqlite3.Connection, action: ActionId, zones: Sequence[
 
 def _look(conn: sqlite3.Connection, row: tuple[Any, ...], now: int, taken: int) -> ActionLook:
     (id, org, sender, operation, status, revision, round_, work, settled, schedule, *rest) = row
-    (created_at, resumed_at, started_at, created_by, failing, unreleased, held, wait_reason, next_batch_at, *counts) = rest
+    (created_at, resumed_at, started_at, created_by, failing, unreleased, held, wait_reason, next_batch_at, *counts) = (
+        rest
+    )
     last = conn.execute(
         "SELECT number, round, planned_at, released_at, untried FROM batches WHERE action = ? ORDER BY number DESC LIMIT 1",
         (id,),

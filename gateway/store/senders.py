@@ -55,7 +55,8 @@ class SenderStore:
 
         def operation(conn: sqlite3.Connection) -> tuple[Mapping[str, OrgId], Mapping[str, SenderId]]:
             conn.execute(
-                "INSERT INTO orgs (name) SELECT value FROM json_each(?) WHERE true ON CONFLICT DO NOTHING", (to_json(orgs),)
+                "INSERT INTO orgs (name) SELECT value FROM json_each(?) WHERE true ON CONFLICT DO NOTHING",
+                (to_json(orgs),),
             )
             conn.execute(
                 "INSERT INTO senders (org, name, channel, adapter, in_flight_limit) "

@@ -220,9 +220,7 @@ _NOT_THE_RECIPIENTS: Final = frozenset(
 )
 
 
-def _count_failing(
-    conn: sqlite3.Connection, action: ActionId, ruling: Ruling, number: int, moves: Moves
-) -> None:
+def _count_failing(conn: sqlite3.Connection, action: ActionId, ruling: Ruling, number: int, moves: Moves) -> None:
     """Failures in a row that are not the recipients' own; an accepted message starts the count again."""
     if ruling.status is MessageStatus.ACCEPTED:
         conn.execute("UPDATE action_counts SET failing = 0 WHERE action = ? AND failing > 0", (action,))

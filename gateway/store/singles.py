@@ -59,12 +59,16 @@ class SingleStore:
     async def person(self, org: OrgId, channel: Channel, public_id: str) -> Person | None:
         """A contact by its public id, with its address on the channel (\"\" if it has none); None if there is none."""
         return await self._database.read(
-            lambda conn: _person(conn, channel, "c.org = ? AND c.public_id = ? AND c.deleted_at IS NULL", (org, public_id))
+            lambda conn: _person(
+                conn, channel, "c.org = ? AND c.public_id = ? AND c.deleted_at IS NULL", (org, public_id)
+            )
         )
 
     async def holder(self, org: OrgId, channel: Channel, address: str) -> Person:
         """The contact that is reached at `address`; of several, the one changed last. Else the bare address."""
-        where = f"c.id IN ({holders_sql(channel, '?1', '?2')}) AND c.deleted_at IS NULL ORDER BY c.updated_at DESC LIMIT 1"
+        where = (
+            f"c.id IN ({holders_sql(channel, '?1', '?2')}) AND c.deleted_at IS NULL ORDER BY c.updated_at DESC LIMIT 1"
+        )
         found = await self._database.read(lambda conn: _person(conn, channel, where, (org, address)))
         return found if found is not None else Person(address=address)
 

@@ -332,9 +332,7 @@ async def test_in_the_recipients_own_zones_each_is_written_to_inside_its_window(
     await world.contacts(2, time_zone="Europe/London")
     await world.contacts(2, time_zone="America/New_York")
     await world.contacts(1, time_zone="Not/AZone")
-    schedule = drip(
-        quantity=10, every="1h", process_between=parse_window(("09:00", "12:00")), time_zone_mode="contact"
-    )
+    schedule = drip(quantity=10, every="1h", process_between=parse_window(("09:00", "12:00")), time_zone_mode="contact")
     action = await world.create(schedule)  # 08:00 UTC: 17:00 in Tokyo, 09:00 in London, 04:00 in New York
     assert [message.to for message in world.provider.sent] == ["c3@example.org", "c4@example.org"]
     await world.advance(timedelta(hours=1))  # 09:00 UTC: the unknown zone counts as the action's

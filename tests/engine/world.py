@@ -231,7 +231,7 @@ class World:
             conn.execute(
                 "INSERT INTO bulk_actions (id, org, operation, channel, sender, status, work, contact_bound, selection, "
                 "message, schedule, origin, created_at) VALUES (?, 1, 'send_message', 'email', 1, 'queued', 'snapshot', "
-                "(SELECT max(id) FROM contacts), '{\"kind\":\"all\",\"deleted\":false}', ?, ?, 'api', ?)",
+                '(SELECT max(id) FROM contacts), \'{"kind":"all","deleted":false}\', ?, ?, \'api\', ?)',
                 (action, to_json(message), to_json(schedule), to_micros(self.clock.now())),
             )
             conn.execute("INSERT INTO action_counts (action) VALUES (?)", (action,))
