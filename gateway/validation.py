@@ -19,7 +19,7 @@ from typing import Any, Final, NoReturn, TypeVar
 import msgspec
 
 from gateway.errors import Invalid, Problem, Refused
-from gateway.wording import expected, given, unknown
+from gateway.wording import JSON, Words, expected, given, unknown
 
 T = TypeVar("T")
 
@@ -30,10 +30,11 @@ _ARRAYS: Final = frozenset({list, tuple, set, frozenset})
 _UNIONS: Final = frozenset({typing.Union, types.UnionType})
 
 
-def convert(value: object, into: type[T], *, strict: bool = True, at: str = "") -> T:
+def convert(value: object, into: type[T], *, strict: bool = True, at: str = "", words: Words = JSON) -> T:
     """`value` (dicts, lists, texts, numbers) as an instance of `into`.
 
-    `at` is the pointer of `value` itself, put before every pointer that is reported. Without `strict`, texts are also
+    `at` is the pointer of `value` itself, put before every pointer that is reported; `words` are what problems call
+    things. Without `strict`, texts are also
     read as numbers and booleans, as in a query string or an environment variable. A class of ours with a class method
     `parse(value)` that raises ValueError with a sentence is converted by it. Unknown fields are faults wherever a
     Struct says `forbid_unknown_fields`; msgspec ignores them in dataclasses. Texts with unpaired surrogates or NUL are
@@ -41,7 +42,7 @@ def convert(value: object, into: type[T], *, strict: bool = True, at: str = "") 
 
     Invalid: `problems` has all of them, or the first 100.
     """
-    finder = _Finder(strict)
+    finder = _Finder(strict, words)
     finder.check_texts(value, at)
     if not finder.problems:
         try:
@@ -141,9 +142,10 @@ class _Field:
 class _Finder:
     """One walk over a value beside its type."""
 
-    def __init__(self, strict: bool) -> None:
+    def __init__(self, strict: bool, words: Words) -> None:
         self.problems: list[Problem] = []
         self._strict = strict
+        self._words = words
         self._fields_of: dict[Any, tuple[_Field, ...]] = {}  # reading annotations is slow, and lists hold many alike
 
     # ---- texts
@@ -184,13 +186,16 @@ class _Finder:
         for step in _STEP.finditer(steps):
             pointer += f"/{_escape(step['name'] or step['index'])}"
         ours = message.endswith((".", "?"))  # from `parse` or `__post_init__`; msgspec's own end without a stop
-        told = message if ours or steps else f"Must be {expected(hint)}, not {given(value)}."
+        told = message if ours or steps else self._must_be(expected(hint, self._words), value)
         self._note(pointer, told)
 
     def _note(self, pointer: str, detail: str) -> None:
         """Surrogates, which no answer can carry, are spelled out."""
         where, told = (text.encode(errors="backslashreplace").decode() for text in (pointer, detail))
         self.problems.append(Problem(where, told))
+
+    def _must_be(self, what: str, value: object) -> str:
+        return f"Must be {what}, not {given(value, self._words)}."
 
     def _visit_whole(self, value: Any, hint: Any, pointer: str) -> None:
         """A value with nothing inside to look at, or one whose inside is in order."""
@@ -206,11 +211,13 @@ class _Finder:
             if field.name in value:
                 self.visit(value[field.name], field.hint, f"{pointer}/{_escape(field.name)}")
             elif field.required:
-                self._note(f"{pointer}/{_escape(field.name)}", f"Is missing; it must be {expected(field.hint)}.")
+                self._note(
+                    f"{pointer}/{_escape(field.name)}", f"Is missing; it must be {expected(field.hint, self._words)}."
+                )
         if issubclass(cls, msgspec.Struct) and cls.__struct_config__.forbid_unknown_fields:
             known = [field.name for field in fields]
             for name in [name for name in value if name not in {*known, cls.__struct_config__.tag_field}]:
-                self._note(f"{pointer}/{_escape(name)}", unknown(name, known))
+                self._note(f"{pointer}/{_escape(name)}", unknown(name, known, self._words.member))
         if len(self.problems) == before:
             self._visit_whole(value, hint, pointer)
 
@@ -264,7 +271,7 @@ class _Finder:
         if tag_field not in value:
             self._note(where, f"Is missing; it must be {tags}.")
         elif not isinstance(tag, str | int) or tag not in tagged:
-            self._note(where, f"Must be {tags}, not {given(tag)}.")
+            self._note(where, self._must_be(tags, tag))
         else:
             self.visit(value, tagged[tag], pointer)
 
