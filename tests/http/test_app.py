@@ -46,7 +46,7 @@ def a_route(handler: Handler = echo, **more: Any) -> Route:
     return Route(handler=handler, **settings | more)
 
 
-GET = {"method": "GET", "path": "/v1/things/{id}", "permissions": ()}
+GET: dict[str, Any] = {"method": "GET", "path": "/v1/things/{id}", "permissions": ()}
 
 
 def raising(error: Exception) -> Handler:
@@ -340,8 +340,10 @@ async def test_an_answer_can_be_streamed(start_api: StartApi) -> None:
 
 async def test_a_stream_that_fails_before_its_first_piece_is_an_ordinary_refusal(start_api: StartApi) -> None:
     async def rows() -> AsyncIterator[bytes]:
-        raise NotFound("thing", "a")
-        yield b""
+        for name in ("a", "b"):
+            if name == "a":
+                raise NotFound("thing", name)
+            yield b""
 
     async def handler(call: Call) -> Answer:
         return Answer(stream=rows(), content_type="text/csv")

@@ -49,7 +49,8 @@ async def world(database: Database, org: OrgId, clock: FakeClock) -> None:
         conn.execute("INSERT INTO contact_addresses VALUES (1, 'signal', 'ann.01', 1)")
         conn.execute(
             "INSERT INTO bulk_actions (id, org, operation, channel, sender, status, selection, message, schedule, "
-            "origin, requested_by, created_at) VALUES (9, 1, 'send_message', 'email', 1, 'processing', '{}', ?, '{}', 'api', "
+            "origin, requested_by, created_at) "
+            "VALUES (9, 1, 'send_message', 'email', 1, 'processing', '{}', ?, '{}', 'api', "
             "'user:7', ?)",
             (to_json({"channel": "email", "body": "Hi {{ name }}"}), now),
         )
