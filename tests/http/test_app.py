@@ -10,12 +10,20 @@ from typing import Annotated, Any
 
 import msgspec
 import pytest
+from aiohttp import web
 
+from gateway.engine.catalogue import Catalogue
 from gateway.errors import Invalid, NotFound, Problem, Refused, StoreUnavailable
-from gateway.http.app import loopback_hosts
+from gateway.http.app import build_app, build_runner, loopback_hosts
+from gateway.http.auth import Authenticator
+from gateway.http.idempotency import Idempotency
 from gateway.http.paging import PageQuery
 from gateway.http.reading import HttpLimits
 from gateway.http.routing import Answer, Call, Handler, Route
+from gateway.store.database import Database
+from gateway.store.idempotency import IdempotencyStore
+from gateway.store.keys import KeyStore
+from gateway.testing.clock import FakeClock
 from tests.http.conftest import OTHER, Api, StartApi
 
 
@@ -462,3 +470,30 @@ async def test_answers_are_neither_stored_nor_sniffed_nor_signed_by_a_version(st
         assert reply.headers["Cache-Control"] == "no-store"
         assert reply.headers["X-Content-Type-Options"] == "nosniff"
         assert reply.headers["Server"] == "dripgate"
+
+
+# ---- connections
+
+
+async def test_a_connection_whose_headers_never_end_is_cut(
+    keys: KeyStore, catalogue: Catalogue, clock: FakeClock, database: Database
+) -> None:
+    limits = HttpLimits(idle_seconds=0.05)
+    app = build_app(
+        [],
+        authenticator=Authenticator(keys, catalogue, clock),
+        idempotency=Idempotency(IdempotencyStore(database, clock)),
+        limits=limits,
+    )
+    runner = build_runner(app, limits)
+    await runner.setup()
+    try:
+        site = web.TCPSite(runner, "127.0.0.1", 0)
+        await site.start()
+        reader, writer = await asyncio.open_connection("127.0.0.1", site.port)
+        writer.write(b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\nX-Slow: a")
+        async with asyncio.timeout(10):
+            assert await reader.read() == b""
+        writer.close()
+    finally:
+        await runner.cleanup()
