@@ -108,16 +108,18 @@ def _guard(hosts: frozenset[str] | None) -> Any:
 
 
 def _check_host(request: web.Request, hosts: frozenset[str]) -> None:
-    name = urlsplit(f"//{request.host}").hostname or ""
-    if name in hosts:
-        return
+    if not _is_ours(request.host, hosts):
+        detail = f"This daemon does not answer to the name {request.host!r}: set [server] public_url if it is yours."
+        raise Refused("host_not_allowed", detail)
+
+
+def _is_ours(host: str, hosts: frozenset[str]) -> bool:
+    """Whether a Host header, with or without a port, names one of `hosts` or a loopback address."""
     try:
-        if ipaddress.ip_address(name).is_loopback:
-            return
-    except ValueError:
-        pass  # a name that is none of ours
-    detail = f"This daemon does not answer to the name {name!r}: set [server] public_url if it is yours."
-    raise Refused("host_not_allowed", detail)
+        name = urlsplit(f"//{host}").hostname or ""
+        return name in hosts or ipaddress.ip_address(name).is_loopback
+    except ValueError:  # a name that is none of ours, or nothing that could be a name
+        return False
 
 
 def _open(route: OpenRoute) -> Handling:

@@ -54,9 +54,12 @@ class KeyView(msgspec.Struct, kw_only=True, frozen=True):
 
 
 class KeyWithSecret(KeyView, kw_only=True, frozen=True):
-    """A key just made or rotated. `secret` is the text to send as `Authorization: Bearer`; it is shown this once."""
+    """A key just made or rotated. `secret` is the text to send as `Authorization: Bearer`.
 
-    secret: str
+    It is shown this once: the answer to a repeated request (Idempotency-Key) is without it.
+    """
+
+    secret: str | msgspec.UnsetType = msgspec.UNSET
 
 
 def key_routes(keys: KeyStore) -> list[Route]:

@@ -455,6 +455,8 @@ async def test_a_route_without_parameters_takes_none(start_api: StartApi) -> Non
         ("evil.example:8080", 403),
         ("127.0.0.1.evil.example", 403),
         ("10.0.0.1", 403),
+        ("[::1", 403),
+        ("localhost@evil.example", 403),
     ],
 )
 async def test_a_daemon_on_loopback_answers_to_its_own_names_only(start_api: StartApi, host: str, status: int) -> None:
