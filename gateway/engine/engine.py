@@ -109,6 +109,10 @@ class Engine:
         """All loops were started: for readiness."""
         return self._running.is_set()
 
+    async def probe(self) -> str | None:
+        """For readiness: None, or what is wrong."""
+        return None if self.running else "the loops are not running"
+
     def nudge(self) -> None:
         """Rows were written: every loop looks now instead of at its next poll."""
         self._sweeper.wake()

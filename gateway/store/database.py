@@ -115,6 +115,14 @@ class Database:
         """Run `query` on a read-only connection, all its statements seeing one state of the database."""
         return await asyncio.get_running_loop().run_in_executor(self._readers, self._read, query)
 
+    async def probe(self) -> str | None:
+        """Whether a write can be committed now: None, or what is wrong."""
+        try:
+            await self.write(lambda conn: conn.execute("UPDATE meta SET value = value WHERE name = 'heartbeat'"))
+        except StoreUnavailable as exc:
+            return str(exc)
+        return None
+
     async def close(self) -> None:
         """Commit what is queued, then close every connection. Calling it twice is harmless."""
         if self._closed:

@@ -6,6 +6,10 @@ newest migration that has run, so that an older program can refuse a newer file 
 
 from __future__ import annotations
 
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
 from sqlite_utils import Database, Migrations
 
 MIGRATIONS = Migrations("gateway")
@@ -17,6 +21,14 @@ def m001_foundation(db: Database) -> None:
     for statement in FOUNDATION:
         db.execute(statement)
     db.execute("PRAGMA user_version = 1")
+
+
+def pending(path: Path) -> list[str]:
+    """The names of the migrations that the file at `path` still needs; all of them if there is no file."""
+    if not path.exists():
+        return [migration.name for migration in MIGRATIONS.pending(Database(memory=True, execute_plugins=False))]
+    with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as conn:
+        return [migration.name for migration in MIGRATIONS.pending(Database(conn, execute_plugins=False))]
 
 
 FOUNDATION = (

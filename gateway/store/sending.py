@@ -416,7 +416,9 @@ def _start_singles(conn: sqlite3.Connection, turn: Turn) -> set[MessageId]:
     """Single messages were gated when they were accepted; an opt-out that came since then ends them here."""
     if not turn.singles:
         return set()
-    left = opted_out_sql("org", "channel", "address", "contact", "COALESCE(category, 'general')")
+    left = opted_out_sql(
+        "messages.org", "messages.channel", "messages.address", "messages.contact", "COALESCE(messages.category, 'general')"
+    )
     conn.execute(
         f"UPDATE messages SET status = ?, code = 'opted_out', not_before = NULL "
         f"WHERE id IN (SELECT value FROM json_each(?)) AND status = 0 AND source NOT IN (4, 6) AND {left}",

@@ -1,0 +1,5 @@
+"""`gateway contacts`: bringing people in from a file."""
+
+from __future__ import annotations
+
+import click

@@ -1,0 +1,109 @@
+"""`gateway init`: a first configuration and the first key."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final
+
+import click
+
+from gateway.cli.frame import Frame, fail, framed
+from gateway.store.keys import PERMISSIONS
+
+_FILE: Final = """\
+# The configuration of the gateway. Every key can also be set by the environment: GATEWAY_SERVER__LISTEN=...
+# All settings with their defaults are in the gateway.toml of the source, and in docs/operators.md.
+
+[server]
+listen = "127.0.0.1:8080"        # host:port or unix:/path; loopback unless a proxy stands before it
+public_url = "http://127.0.0.1:8080"
+
+[store]
+url = "sqlite:gateway.db"        # beside this file
+
+[orgs.default]
+time_zone = "{time_zone}"        # of schedules that name none
+{region}
+
+[senders.{sender}]
+org = "default"
+channel = "{channel}"
+adapter = "smtp"
+default = true
+host = "{host}"
+port = {port}
+security = "{security}"          # none | starttls | tls
+{login}from = "{from_address}"
+rate = "50/s"                    # what the relay allows
+"""
+
+
+@click.command()
+@click.option("--sender", default="mail", show_default=True, prompt="Name of the first sender", help="Its name.")
+@click.option("--host", default="127.0.0.1", show_default=True, prompt="SMTP relay", help="Where it is.")
+@click.option("--port", type=int, default=587, show_default=True, prompt="Its port", help="Its port.")
+@click.option(
+    "--security",
+    type=click.Choice(["none", "starttls", "tls"]),
+    default="starttls",
+    show_default=True,
+    prompt="Its security",
+    help="How the connection is protected.",
+)
+@click.option("--username", default="", prompt="User name there (empty for none)", help="To log in with.")
+@click.option("--from", "from_address", prompt="Mails come from", help='Such as "Grace Church <news@grace.example>".')
+@click.option("--time-zone", default="UTC", show_default=True, prompt="Time zone", help="Such as Africa/Lagos.")
+@click.option("--region", default="", prompt="Country of national phone numbers (empty for none)", help="Such as NG.")
+@framed
+async def init(
+    frame: Frame,
+    sender: str,
+    host: str,
+    port: int,
+    security: str,
+    username: str,
+    from_address: str,
+    time_zone: str,
+    region: str,
+) -> None:
+    """Write a commented gateway.toml, check it, create the database and print the first API key. Asks what it is not told."""
+    if frame.config_file.exists():
+        fail(f"{frame.config_file} exists already: edit it, or choose another file with --config.")
+    login = ""
+    if username:
+        login = f'username = "{username}"\npassword = {{ env = "SMTP_PASSWORD" }}   # or file = "...", credential = "..."\n'
+    text = _FILE.format(
+        time_zone=time_zone,
+        region=f'default_region = "{region}"' if region else '# default_region = "NG"      # of national phone numbers',
+        sender=sender,
+        channel="email",
+        host=host,
+        port=port,
+        security=security,
+        login=login,
+        from_address=from_address.replace("\\", "\\\\").replace('"', '\\"'),
+    )
+    await _write_checked(frame, text)
+
+
+async def _write_checked(frame: Frame, text: str) -> None:
+    """Write the file; take it back if it is not in order."""
+    frame.config_file.write_text(text)
+    try:
+        async with frame.installation() as installation:
+            org = installation.catalogue.orgs["default"]
+            issued = await installation.keys.create(org.id, "first key", PERMISSIONS)
+    except BaseException:
+        _remove(frame.config_file)
+        raise
+    shown = {"config": str(frame.config_file), "key": issued.token, "id": issued.key.id}
+
+    def human() -> None:
+        click.echo(f"Wrote {frame.config_file}. Your first key, shown only now:\n\n    {issued.token}\n")
+        click.echo("Next: gateway doctor, then gateway serve.")
+
+    frame.show(shown, human)
+
+
+def _remove(path: Path) -> None:
+    path.unlink(missing_ok=True)

@@ -1,0 +1,148 @@
+"""`gateway serve`: one process that owns the database, runs the loops and answers the API, until it is told to stop."""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import gc
+import signal
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
+from importlib.metadata import version
+from pathlib import Path
+from typing import Final
+
+import structlog
+from aiohttp import web
+
+from gateway.config import Config, Listen
+from gateway.errors import ConfigError, StoreUnavailable
+from gateway.http.api import Resources, api_routes
+from gateway.http.app import build_app, build_runner, loopback_hosts
+from gateway.http.auth import Authenticator
+from gateway.http.health import health_routes
+from gateway.http.idempotency import Idempotency
+from gateway.installation import Installation, TestHooks, open_installation
+from gateway.store.allowances import Allowances
+from gateway.store.idempotency import IdempotencyStore
+from gateway.systemd import notify, watchdog_seconds
+
+CANCEL_SECONDS: Final = 2.0  # of the drain: attempts still running then are cut and recorded as unknown
+
+
+async def serve(config: Config, environ: Mapping[str, str]) -> None:
+    """Run until SIGTERM or SIGINT, then drain. Raises what keeps the daemon from starting, and what ended a loop."""
+    log = structlog.get_logger("gateway.daemon")
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    with only_one(config.store_file):
+        async with open_installation(config, hooks=TestHooks.read(environ)) as installation:
+            await _refuse_open_door(installation)
+            await installation.bulk_actions.clean_up()
+            async with asyncio.TaskGroup() as group:
+                engine = group.create_task(installation.engine.run(), name="engine")
+                async with listening(installation):
+                    gc.freeze()  # what was built at start lives as long as the process
+                    watchdog = group.create_task(_watchdog())
+                    notify("READY=1")
+                    log.info("daemon_started", listen=config.server.listen, senders=len(config.senders))
+                    await _until_stopped(stop, engine)
+                    notify("STOPPING=1")
+                    log.info("daemon_draining")
+                await installation.engine.drain(max(0.0, config.server.drain_seconds - CANCEL_SECONDS))
+                engine.cancel()
+                watchdog.cancel()
+    log.info("daemon_stopped")
+
+
+@asynccontextmanager
+async def listening(installation: Installation) -> AsyncIterator[list[int]]:
+    """Answer the API while the block runs; the ports that are listened on (none for a Unix socket)."""
+    config = installation.config
+    routes = api_routes(_resources(installation))
+    probes = {"store": installation.database.probe, "loops": installation.engine.probe}
+    app = build_app(
+        routes,
+        open_routes=health_routes(probes, installation.metrics),
+        authenticator=Authenticator(installation.keys, installation.catalogue, installation.clock),
+        idempotency=Idempotency(IdempotencyStore(installation.database, installation.clock)),
+        hosts=loopback_hosts(config.server.public_url) if config.server.listen.is_loopback else None,
+    )
+    runner = build_runner(app)
+    await runner.setup()
+    try:
+        site = _site(runner, config.server.listen)
+        try:
+            await site.start()
+        except OSError as exc:
+            detail = f"{config.server.listen} cannot be listened on: {exc.strerror or exc}. Is the daemon running already?"
+            raise ConfigError([config.problem(("server", "listen"), detail)]) from exc
+        yield [address[1] for address in runner.addresses if isinstance(address, tuple)]
+    finally:
+        await runner.cleanup()
+
+
+def _resources(installation: Installation) -> Resources:
+    return Resources(
+        catalogue=installation.catalogue,
+        contacts=installation.contacts,
+        consent=installation.consent,
+        bulk_actions=installation.bulk_actions,
+        log=installation.log,
+        singles=installation.singles,
+        control=installation.control,
+        keys=installation.keys,
+        allowances=Allowances(installation.database, installation.clock),
+        creations_per_minute=installation.config.limits.creations_per_minute,
+        version=version("dripgate"),
+    )
+
+
+def _site(runner: web.AppRunner, listen: Listen) -> web.BaseSite:
+    if listen.path is not None:
+        return web.UnixSite(runner, listen.path)
+    return web.TCPSite(runner, listen.host, listen.port)
+
+
+@contextmanager
+def only_one(store_file: Path) -> Iterator[None]:
+    """Hold the lock that says: this process sends from this database. StoreUnavailable if another one holds it."""
+    path = store_file.with_name(f"{store_file.name}.lock")
+    try:
+        lock = path.open("a")
+    except OSError as exc:
+        raise StoreUnavailable(f"{path} cannot be written: {exc.strerror}.") from exc
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as exc:
+            raise StoreUnavailable(f"Another gateway is running on {store_file}: stop it first.") from exc
+        yield
+
+
+async def _refuse_open_door(installation: Installation) -> None:
+    """A daemon that the network can reach and that nobody can use yet is a mistake."""
+    listen = installation.config.server.listen
+    if listen.is_loopback or await installation.keys.any():
+        return
+    detail = f"{listen} is not loopback, and there is no API key yet: create one first (gateway key create)."
+    raise ConfigError([installation.config.problem(("server", "listen"), detail)])
+
+
+async def _until_stopped(stop: asyncio.Event, engine: asyncio.Task[None]) -> None:
+    """Return when told to stop, or when the engine ended: its error is the task group's to raise."""
+    stopping = asyncio.create_task(stop.wait())
+    await asyncio.wait({stopping, engine}, return_when=asyncio.FIRST_COMPLETED)
+    stopping.cancel()
+
+
+async def _watchdog() -> None:
+    """Tell systemd that the event loop turns, twice in each period that it allows."""
+    period = watchdog_seconds()
+    if period is None:
+        return
+    while True:
+        notify("WATCHDOG=1")
+        await asyncio.sleep(period / 2)

@@ -1,0 +1,61 @@
+"""All routes of the control API, in the order of the documentation."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from gateway.engine.actions import BulkActions
+from gateway.engine.catalogue import Catalogue
+from gateway.engine.holds import SenderControl
+from gateway.engine.log import CommunicationLog
+from gateway.engine.action_requests import MessageRequest
+from gateway.engine.singles import SingleMessages
+from gateway.http.bulk_actions import bulk_action_routes
+from gateway.http.contact_import import import_routes
+from gateway.http.contacts import contact_routes
+from gateway.http.keys import key_routes
+from gateway.http.me import me_routes
+from gateway.http.messages import message_routes
+from gateway.http.openapi import openapi_route
+from gateway.http.operations import operation_routes
+from gateway.http.opt_outs import opt_out_routes
+from gateway.http.routing import Route
+from gateway.http.senders import sender_routes
+from gateway.store.allowances import Allowances
+from gateway.store.consent import ConsentStore
+from gateway.store.contacts import ContactStore
+from gateway.store.keys import KeyStore
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Resources:
+    """What the routes work with."""
+
+    catalogue: Catalogue
+    contacts: ContactStore
+    consent: ConsentStore
+    bulk_actions: BulkActions
+    log: CommunicationLog
+    singles: SingleMessages
+    control: SenderControl
+    keys: KeyStore
+    allowances: Allowances
+    creations_per_minute: int
+    version: str
+
+
+def api_routes(resources: Resources) -> list[Route]:
+    """Every route that takes a key, with the document that describes them all."""
+    catalogue = resources.catalogue
+    routes = [
+        *me_routes(resources.keys, catalogue, resources.allowances, resources.creations_per_minute),
+        *operation_routes(catalogue, MessageRequest),
+        *contact_routes(resources.contacts, catalogue),
+        *import_routes(resources.contacts, catalogue),
+        *bulk_action_routes(resources.bulk_actions),
+        *message_routes(resources.log, resources.singles, catalogue),
+        *opt_out_routes(resources.consent, catalogue),
+        *sender_routes(catalogue, resources.control),
+        *key_routes(resources.keys),
+    ]
+    return [*routes, openapi_route(routes, resources.version)]

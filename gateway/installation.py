@@ -1,0 +1,296 @@
+"""One installation, opened: configuration, plugins and database joined into the objects that everything else uses.
+
+The daemon opens it to run it; the command line opens it to read and to change rows, beside a running daemon or without
+one. This is the one place that builds and joins.
+"""
+
+from __future__ import annotations
+
+import random
+import secrets
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+import structlog
+
+from gateway.clock import Clock, SystemClock
+from gateway.config import Config, combined
+from gateway.config import Sender as SenderConfig
+from gateway.contract import Adapter, Channel, Policy, Tools
+from gateway.core.ids import IdSequence
+from gateway.core.schedule import ScheduleLimits
+from gateway.core.template import Renderer
+from gateway.engine.actions import ActionLimits, BulkActions
+from gateway.engine.catalogue import Catalogue, Org, Sender
+from gateway.engine.crash import CrashPoints
+from gateway.engine.engine import Engine
+from gateway.engine.holds import SenderControl
+from gateway.engine.log import CommunicationLog
+from gateway.engine.singles import SingleMessages
+from gateway.errors import ConfigError
+from gateway.metrics import Metrics
+from gateway.outbound import HttpClient
+from gateway.registry import Plugins, load
+from gateway.store.consent import ConsentStore
+from gateway.store.contacts import ContactStore
+from gateway.store.database import Database
+from gateway.store.keys import KeyStore
+from gateway.store.messages import MessageLog
+from gateway.store.releases import Notice
+from gateway.store.senders import SenderSetting, SenderStore
+from gateway.store.singles import SingleStore
+from gateway.validation import convert
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Installation:
+    """Everything that is built once. Closing it closes the database; the engine runs only if somebody runs it."""
+
+    config: Config
+    plugins: Plugins
+    database: Database
+    catalogue: Catalogue
+    clock: Clock
+    metrics: Metrics
+    engine: Engine
+    bulk_actions: BulkActions
+    singles: SingleMessages
+    control: SenderControl
+    log: CommunicationLog
+    contacts: ContactStore
+    consent: ConsentStore
+    keys: KeyStore
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TestHooks:
+    """What only tests, the demo and the crash harness set; see CONTRIBUTING.md."""
+
+    crash_at: str | None = None
+    repeat_after_min: int | None = None  # seconds
+
+    @classmethod
+    def read(cls, environ: Mapping[str, str]) -> TestHooks:
+        """From `GATEWAY_CRASH_AT` and `GATEWAY_TEST_REPEAT_AFTER_MIN`."""
+        shortest = environ.get("GATEWAY_TEST_REPEAT_AFTER_MIN")
+        return cls(
+            crash_at=environ.get("GATEWAY_CRASH_AT"), repeat_after_min=None if shortest is None else int(shortest)
+        )
+
+
+def read_plugins(config: Config) -> Plugins:
+    """Load the plugins and hold every setting that they alone understand to their types.
+
+    PluginError, or ConfigError with all problems of all senders and plugins.
+    """
+    plugins = load(config.plugins.disabled)
+    errors: list[ConfigError] = []
+    for name, sender in config.senders.items():
+        try:
+            config.sender_settings(name, _adapter_type(config, plugins, sender).settings_type)
+        except ConfigError as exc:
+            errors.append(exc)
+    for policy in _policy_types(plugins).values():
+        try:
+            config.plugin_settings(policy.name, policy.settings_type)
+        except ConfigError as exc:
+            errors.append(exc)
+    known = {source.name for source in plugins.sources} | _policy_types(plugins).keys()
+    strays = [
+        config.problem(("plugins", name), f"There is no plugin or policy {name!r}; installed: {sorted(known)}.")
+        for name in config.plugin_tables
+        if name not in known
+    ]
+    if strays:
+        errors.append(ConfigError(strays))
+    if errors:
+        raise combined(errors)
+    return plugins
+
+
+@asynccontextmanager
+async def open_installation(
+    config: Config, *, clock: Clock | None = None, hooks: TestHooks | None = None
+) -> AsyncIterator[Installation]:
+    """Open the database (migrating it if needed) and build everything over it.
+
+    ConfigError, PluginError, StoreUnavailable, SchemaTooNew. Nothing is sent before the engine runs.
+    """
+    plugins = read_plugins(config)
+    database = Database(config.store_file)
+    doors: list[HttpClient] = []
+    try:
+        yield await _build(config, plugins, database, clock or SystemClock(), hooks or TestHooks(), doors)
+    finally:
+        for door in doors:
+            await door.close()
+        await database.close()
+
+
+async def _build(
+    config: Config, plugins: Plugins, database: Database, clock: Clock, hooks: TestHooks, doors: list[HttpClient]
+) -> Installation:
+    ids = IdSequence(clock.now, lambda: secrets.randbits(20))
+    catalogue = await _catalogue(config, plugins, database, clock, doors)
+    renderer = Renderer(plugins.filters)
+    metrics = Metrics()
+    engine = Engine(
+        database,
+        catalogue,
+        ids=ids,
+        clock=clock,
+        renderer=renderer,
+        metrics=metrics,
+        crash=CrashPoints(hooks.crash_at),
+        node=f"{random.SystemRandom().getrandbits(64):016x}",
+        notice=_notice(config, catalogue),
+        reconcile_cron=config.reconcile.schedule,
+    )
+    schedule_limits = ScheduleLimits()
+    if hooks.repeat_after_min is not None:
+        schedule_limits = ScheduleLimits(repeat_after_min_seconds=hooks.repeat_after_min)
+    bulk_actions = BulkActions(
+        database,
+        catalogue,
+        renderer=renderer,
+        convert=convert,
+        clock=clock,
+        ids=ids,
+        nudge=engine.nudge,
+        limits=ActionLimits(creations_per_minute=config.limits.creations_per_minute, schedule=schedule_limits),
+    )
+    singles = SingleMessages(
+        catalogue, engine.gatekeepers, SingleStore(database), renderer, ids, clock, engine.nudge
+    )
+    return Installation(
+        config=config,
+        plugins=plugins,
+        database=database,
+        catalogue=catalogue,
+        clock=clock,
+        metrics=metrics,
+        engine=engine,
+        bulk_actions=bulk_actions,
+        singles=singles,
+        control=SenderControl(SenderStore(database), singles, clock, engine.nudge),
+        log=CommunicationLog(MessageLog(database), catalogue, renderer),
+        contacts=ContactStore(database, ids, clock),
+        consent=ConsentStore(database, ids, clock),
+        keys=KeyStore(database, clock),
+    )
+
+
+async def _catalogue(
+    config: Config, plugins: Plugins, database: Database, clock: Clock, doors: list[HttpClient]
+) -> Catalogue:
+    adapters = {
+        name: _adapter(config, plugins, sender, clock, doors) for name, sender in config.senders.items()
+    }
+    org_ids, sender_ids = await SenderStore(database).register(
+        list(config.orgs),
+        [
+            SenderSetting(
+                name=name,
+                org=sender.org,
+                channel=sender.channel,
+                adapter=sender.adapter,
+                in_flight_limit=sender.concurrency or adapters[name].capabilities.concurrency,
+            )
+            for name, sender in config.senders.items()
+        ],
+    )
+    orgs = {
+        name: Org(id=org_ids[name], name=name, time_zone=org.time_zone, default_region=org.default_region)
+        for name, org in config.orgs.items()
+    }
+    senders = {
+        name: _sender(sender, sender_ids[name], orgs[sender.org], plugins.channels[sender.channel], adapters[name])
+        for name, sender in config.senders.items()
+    }
+    return Catalogue(
+        orgs=orgs,
+        channels=plugins.channels,
+        senders=senders,
+        operations=plugins.operations,
+        send_policies=tuple(_policies(config, plugins.send_policies)),
+        access_policies=tuple(_policies(config, plugins.access_policies)),
+        inbound_policies=tuple(_policies(config, plugins.inbound_policies)),
+        filters=plugins.filters,
+    )
+
+
+def _adapter_type(config: Config, plugins: Plugins, sender: SenderConfig) -> type[Adapter[Any]]:
+    """ConfigError if no plugin offers the channel, or the adapter on it."""
+    keys = ("senders", sender.name)
+    if sender.channel not in plugins.channels:
+        detail = f"No installed plugin offers the channel {sender.channel!r}; offered: {sorted(plugins.channels)}."
+        raise ConfigError([config.problem((*keys, "channel"), detail)])
+    offered = {name: adapter for (channel, name), adapter in plugins.adapters.items() if channel == sender.channel}
+    if sender.adapter not in offered:
+        detail = f"Channel {sender.channel!r} has no adapter {sender.adapter!r}; installed: {sorted(offered)}."
+        raise ConfigError([config.problem((*keys, "adapter"), detail)])
+    return offered[sender.adapter]
+
+
+def _adapter(
+    config: Config, plugins: Plugins, sender: SenderConfig, clock: Clock, doors: list[HttpClient]
+) -> Adapter[Any]:
+    adapter = _adapter_type(config, plugins, sender)
+    door = HttpClient(sender.concurrency or 100)
+    doors.append(door)
+    public_url = config.server.public_url
+    tools = Tools(
+        http=door,
+        log=structlog.get_logger(f"gateway.adapter.{sender.adapter}").bind(sender=sender.name),
+        sender=sender.name,
+        now=clock.now,
+        callback_url=None if public_url is None else f"{public_url.rstrip('/')}/callbacks/{sender.name}",
+    )
+    return adapter(config.sender_settings(sender.name, adapter.settings_type), tools)
+
+
+def _sender(config: SenderConfig, id: Any, org: Org, channel: Channel, adapter: Adapter[Any]) -> Sender:
+    """The common keys over the adapter's own defaults."""
+    own = adapter.capabilities
+    rate = float(config.rate) if config.rate is not None else own.rate
+    return Sender(
+        id=id,
+        name=config.name,
+        org=org,
+        channel=channel,
+        adapter_name=config.adapter,
+        adapter=adapter,
+        default=config.default,
+        rate=rate,
+        burst=config.burst or max(1.0, rate),
+        daily_cap=config.daily_cap,
+        concurrency=config.concurrency or own.concurrency,
+        deadline=timedelta(seconds=config.deadline.total_seconds()),
+        retry_for=config.retry_for,
+        receipt_deadline=config.receipt_deadline or own.receipt_deadline,
+        on_unknown=config.on_unknown or own.on_unknown,
+        dry_run=config.dry_run,
+    )
+
+
+def _policy_types(plugins: Plugins) -> dict[str, type[Policy[Any]]]:
+    return {**plugins.send_policies, **plugins.access_policies, **plugins.inbound_policies}
+
+
+def _policies(config: Config, types: Mapping[str, type[Any]]) -> list[Any]:
+    return [policy(config.plugin_settings(name, policy.settings_type)) for name, policy in types.items()]
+
+
+def _notice(config: Config, catalogue: Catalogue) -> Notice | None:
+    wanted = config.operator.notify
+    if wanted is None:
+        return None
+    sender = catalogue.senders[wanted.sender]
+    try:
+        address = sender.channel.normalise(wanted.to, sender.org.default_region)
+    except ValueError as exc:
+        raise ConfigError([config.problem(("operator", "notify", "to"), str(exc))]) from exc
+    return Notice(sender=sender.id, org=sender.org.id, channel=sender.channel.name, address=address)
