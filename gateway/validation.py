@@ -34,25 +34,23 @@ def convert(value: object, into: type[T], *, strict: bool = True, at: str = "", 
     """`value` (dicts, lists, texts, numbers) as an instance of `into`.
 
     `at` is the pointer of `value` itself, put before every pointer that is reported; `words` are what problems call
-    things. Without `strict`, texts are also
-    read as numbers and booleans, as in a query string or an environment variable. A class of ours with a class method
-    `parse(value)` that raises ValueError with a sentence is converted by it. Unknown fields are faults wherever a
-    Struct says `forbid_unknown_fields`; msgspec ignores them in dataclasses. Texts with unpaired surrogates or NUL are
-    refused everywhere: neither SQLite nor a provider would keep them as they are.
+    things. Without `strict`, texts are also read as numbers and booleans, as in a query string. A class of ours with a
+    class method `parse(value)` that raises ValueError with a sentence is converted by it. Unknown fields are faults
+    wherever a Struct says `forbid_unknown_fields`; msgspec ignores them in dataclasses. Texts with unpaired surrogates
+    or NUL are refused everywhere: neither SQLite nor a provider would keep them as they are.
 
     Invalid: `problems` has all of them, or the first 100.
     """
     finder = _Finder(strict, words)
-    finder.check_texts(value, at)
-    if not finder.problems:
-        try:
-            return msgspec.convert(value, into, strict=strict, dec_hook=_parse)
-        except msgspec.ValidationError as exc:
-            refusal = exc
-        plain = _plain(value)
-        finder.visit(plain, into, at)
+    try:
+        finder.check_texts(value, at)
         if not finder.problems:
-            finder.note_refusal(refusal, plain, into, at)
+            try:
+                return msgspec.convert(value, into, strict=strict, dec_hook=_parse)
+            except msgspec.ValidationError as exc:
+                finder.visit_refused(_plain(value), into, at, exc)
+    except RecursionError as exc:
+        raise Invalid([Problem(at, "Is nested too deeply.")]) from exc
     raise Invalid(finder.problems[:PROBLEMS_MAX])
 
 
@@ -178,6 +176,12 @@ class _Finder:
             self._visit_members(value, hint, typing.get_args(bare), pointer)
         else:
             self._visit_whole(value, hint, pointer)
+
+    def visit_refused(self, value: Any, hint: Any, pointer: str, refusal: msgspec.ValidationError) -> None:
+        """Note what is wrong with what msgspec refused: its own words if the walk finds nothing."""
+        self.visit(value, hint, pointer)
+        if not self.problems:
+            self.note_refusal(refusal, value, hint, pointer)
 
     def note_refusal(self, refusal: msgspec.ValidationError, value: Any, hint: Any, pointer: str) -> None:
         """Note a refusal of msgspec's in our words, or in its own if they are a sentence of ours already."""

@@ -276,6 +276,15 @@ def test_text_faults_and_type_faults_inside_any_are_told_by_their_own_pointers()
     assert list(faults({"anything": {"deep": ["ok", "\0"], "\0": 1}})) == ["/anything/deep/1", "/anything/\0"]
 
 
+@pytest.mark.parametrize("depth", [300, 600, 900, 5_000])
+def test_what_is_nested_too_deeply_is_refused_and_nothing_breaks(depth: int) -> None:
+    value: Any = "\0"
+    for _ in range(depth):
+        value = [value]
+    for whole in ({"number": "x", "anything": value}, value):
+        assert faults(whole)
+
+
 plain_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner, max_size=4),
