@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import msgspec
-from gateway.core.template import Renderer
 
 from gateway.clock import Clock
 from gateway.contract import Adapter, Channel
@@ -18,6 +17,7 @@ from gateway.core.forecast import Forecast
 from gateway.core.ids import ActionId, IdSequence, OrgId
 from gateway.core.schedule import Schedule
 from gateway.core.states import FINAL_ACTIONS, RecipientState
+from gateway.core.template import Renderer
 from gateway.engine.action_requests import (
     ActionRequest,
     Asker,
@@ -170,7 +170,7 @@ class BulkActions:
     async def retry(self, asker: Asker, action: ActionId, request: RetryRequest) -> int:
         """Start the next round with those asked for; its number.
 
-        Refused `nothing_to_retry`, `in_progress`, `bulk_action_rate`; Invalid for recipients that are not to be retried.
+        Refused `nothing_to_retry`, `in_progress`, `bulk_action_rate`; Invalid for names that are not to be retried.
         """
         view = await self._reads.one(asker.org, action)
         if view.status not in FINAL_ACTIONS:
@@ -179,7 +179,7 @@ class BulkActions:
         found = Findings()
         if request.states is None and request.recipients is None:
             found.problem("", "Give `states`, `recipients` or both.")
-        states = RETRYABLE
+        states: Sequence[RecipientState] = RETRYABLE
         if request.states is not None:
             states = tuple(sorted({RecipientState[name.upper()] for name in request.states}))
         schedule = self._retry_schedule(view, request.schedule, found)

@@ -9,10 +9,10 @@ from typing import Final
 from urllib.parse import urlsplit
 
 import msgspec
-from gateway.core.address import plain_email
-from gateway.core.template import MissingVariable, Renderer, Template, TemplateFault
 
+from gateway.core.address import plain_email
 from gateway.core.content import MessageContent
+from gateway.core.template import MissingVariable, Renderer, Template, TemplateFault
 from gateway.engine.action_requests import MessageRequest
 from gateway.engine.catalogue import Catalogue, Sender
 from gateway.engine.findings import Findings
@@ -142,7 +142,7 @@ def _compile(asked: MessageRequest, renderer: Renderer, found: Findings) -> list
         if source is None:
             continue
         try:
-            templates.append(renderer.compile(source, output_max))
+            templates.append(renderer.compile(source, output_max, html=name == "html"))
         except TemplateFault as fault:
             found.problem(f"/message/{name}", f"Line {fault.line}: {fault.detail}" if fault.line else fault.detail)
     return templates

@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from typing import Any, Final, Protocol, TypeVar
 
 import msgspec
-from gateway.core.template import Renderer
 
 from gateway.clock import Clock
 from gateway.contract import Operation
@@ -15,6 +14,7 @@ from gateway.core.ids import ACTION, ActionId, IdSequence, OrgId, format_id
 from gateway.core.schedule import Schedule, ScheduleLimits
 from gateway.core.selection import OtherAction
 from gateway.core.states import FINAL_ACTIONS, ActionStatus
+from gateway.core.template import Renderer
 from gateway.engine.action_requests import ActionRequest, Asker
 from gateway.engine.catalogue import Catalogue, Org
 from gateway.engine.contents import CheckedContent, read_content

@@ -7,14 +7,14 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import msgspec
-from gateway.core.edit import edit_refusal
-from gateway.core.template import Renderer
 
 from gateway.clock import Clock
 from gateway.core.content import MessageContent
+from gateway.core.edit import edit_refusal
 from gateway.core.ids import ActionId, OrgId
 from gateway.core.schedule import Schedule
 from gateway.core.states import ActionStatus
+from gateway.core.template import Renderer
 from gateway.engine.action_requests import ActionEdit, ScheduleRequest, merged, message_request, schedule_request
 from gateway.engine.catalogue import Catalogue, Org
 from gateway.engine.contents import CheckedContent, read_content
@@ -29,7 +29,7 @@ from gateway.store.codec import to_json
 ATTEMPTS_MAX: Final = 20  # edits that come in between are rare; each makes one attempt vain
 
 _OF_SCHEDULE: Final = frozenset({"start_in_past"})
-_FIXED: Final = frozenset({"recipients", "operation"})
+_FIXED: Final = frozenset({"recipients", "operation", "parameters"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,13 +12,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from gateway.store.consent import opted_out_sql
-
 from gateway.contract import Channel
 from gateway.core.ids import OrgId
 from gateway.core.selection import AddressList, ContactList, Selection
 from gateway.store.addresses import address_sql, is_bad_sql
 from gateway.store.candidates import FIELDS
+from gateway.store.consent import opted_out_sql
 from gateway.store.database import Database
 from gateway.store.selections import CHUNK, source_of
 
@@ -60,6 +59,15 @@ class Sight:
     zones: Counter[str] = field(default_factory=Counter)
     without_zone: int = 0
 
+    def note(self, code: str, name: str, missing: str | None) -> None:
+        """One more who cannot be reached."""
+        self.codes[code] += 1
+        if code == "missing_variable" and missing is not None:
+            self.missing[missing] += 1
+        sample = self.samples.setdefault(code, [])
+        if len(sample) < SAMPLE_MAX:
+            sample.append(name)
+
     @property
     def reachable(self) -> int:
         return self.total - self.codes.total()
@@ -85,20 +93,15 @@ def _look_over(conn: sqlite3.Connection, viewing: Viewing) -> Sight:
     sight = Sight()
     addresses: set[str] = set()
     for rows in _chunks(conn, viewing):
-        for code, name, address, zone, missing in rows:
+        for reason, name, address, zone, missing in rows:
             sight.total += 1
-            if code is None and address is not None and viewing.skip_duplicates:
-                code = "duplicate_address" if address in addresses else None
-                addresses.add(address)
-            if code is None and missing is not None:
-                sight.missing[missing] += 1
-                code = "missing_variable"
+            again = viewing.skip_duplicates and address is not None and address in addresses
+            code = reason or ("duplicate_address" if again else None) or ("missing_variable" if missing else None)
             if code is not None:
-                sight.codes[code] += 1
-                sample = sight.samples.setdefault(code, [])
-                if len(sample) < SAMPLE_MAX:
-                    sample.append(name)
-            elif viewing.zone is not None:
+                sight.note(code, name, missing)
+                continue
+            addresses.add(address)
+            if viewing.zone is not None:
                 sight.without_zone += zone is None
                 sight.zones[zone or viewing.zone] += 1
         if viewing.rows_max is not None and sight.total >= viewing.rows_max and sight.known:
