@@ -39,7 +39,7 @@ format: $(STAMP) ## let ruff repair what it can
 	@$(BIN)/ruff format .
 
 bench: $(STAMP) ## measure speed and memory; writes bench/results.json
-	@$(BIN)/python -m bench $(ARGS)
+	@$(BIN)/python -m bench.run $(ARGS)
 
 clean: ## remove .venv and everything that was made
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist build

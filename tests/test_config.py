@@ -20,6 +20,7 @@ from gateway.config.lines import key_lines
 from gateway.config.settings import Common, Document
 from gateway.contract import Secret
 from gateway.errors import ConfigError, Problem
+from gateway_permissions import PermissionSettings
 
 Load = Callable[..., Config]
 
@@ -521,6 +522,7 @@ def test_the_example_shows_every_setting_and_each_at_its_default(tmp_path: Path)
             assert field.name in tree[name], f"{name}.{field.name} is not in the example"
             if getattr(default, field.name) is not None:
                 assert getattr(section, field.name) == getattr(default, field.name), f"{name}.{field.name}"
+    assert shown.plugin_settings("permissions", PermissionSettings).roles
     mail = tree["senders"]["mail"]
     for field in msgspec.structs.fields(Common):
         assert field.name in mail, f"senders.mail.{field.name} is not in the example"
