@@ -77,7 +77,9 @@ async def listening(installation: Installation) -> AsyncIterator[list[int]]:
         try:
             await site.start()
         except OSError as exc:
-            detail = f"{config.server.listen} cannot be listened on: {exc.strerror or exc}. Is the daemon running already?"
+            detail = (
+                f"{config.server.listen} cannot be listened on: {exc.strerror or exc}. Is the daemon running already?"
+            )
             raise ConfigError([config.problem(("server", "listen"), detail)]) from exc
         yield [address[1] for address in runner.addresses if isinstance(address, tuple)]
     finally:

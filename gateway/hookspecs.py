@@ -6,9 +6,12 @@ as soon as it is installed. Two plugins offering the same channel, (channel, ada
 """
 
 from __future__ import annotations
+
 from collections.abc import Callable, Sequence
 from typing import Any
+
 import pluggy
+
 from gateway.contract import Adapter, Channel, Operation, Policy
 
 hookspec = pluggy.HookspecMarker("gateway")

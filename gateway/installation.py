@@ -23,8 +23,9 @@ from gateway.contract import Adapter, Channel, Policy, Tools
 from gateway.core.ids import IdSequence
 from gateway.core.schedule import ScheduleLimits
 from gateway.core.template import Renderer
-from gateway.engine.actions import ActionLimits, BulkActions
+from gateway.engine.actions import BulkActions
 from gateway.engine.catalogue import Catalogue, Org, Sender
+from gateway.engine.creation import ActionLimits
 from gateway.engine.crash import CrashPoints
 from gateway.engine.engine import Engine
 from gateway.engine.holds import SenderControl
@@ -162,9 +163,7 @@ async def _build(
         nudge=engine.nudge,
         limits=ActionLimits(creations_per_minute=config.limits.creations_per_minute, schedule=schedule_limits),
     )
-    singles = SingleMessages(
-        catalogue, engine.gatekeepers, SingleStore(database), renderer, ids, clock, engine.nudge
-    )
+    singles = SingleMessages(catalogue, engine.gatekeepers, SingleStore(database), renderer, ids, clock, engine.nudge)
     return Installation(
         config=config,
         plugins=plugins,
@@ -186,9 +185,7 @@ async def _build(
 async def _catalogue(
     config: Config, plugins: Plugins, database: Database, clock: Clock, doors: list[HttpClient]
 ) -> Catalogue:
-    adapters = {
-        name: _adapter(config, plugins, sender, clock, doors) for name, sender in config.senders.items()
-    }
+    adapters = {name: _adapter(config, plugins, sender, clock, doors) for name, sender in config.senders.items()}
     org_ids, sender_ids = await SenderStore(database).register(
         list(config.orgs),
         [

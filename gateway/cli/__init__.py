@@ -46,7 +46,7 @@ class LazyGroup(click.Group):
         except click.UsageError as exc:
             near = [name for name in _COMMANDS if name.startswith(args[0][:3])]
             if near:
-                exc.message += f" Did you mean {' or '.join(near)}?"
+                raise click.UsageError(f"{exc.message} Did you mean {' or '.join(near)}?", ctx) from exc
             raise
 
 

@@ -44,7 +44,8 @@ async def check(frame: Frame) -> None:
         "plugins": [source.name for source in plugins.sources if source.enabled],
     }
     frame.show(
-        shown, lambda: click.echo(f"{frame.config_file} is in order: {len(config.senders)} senders, {len(config.orgs)} orgs.")
+        shown,
+        lambda: click.echo(f"{frame.config_file} is in order: {len(config.senders)} senders, {len(config.orgs)} orgs."),
     )
 
 
@@ -76,9 +77,13 @@ async def _findings(installation: Installation) -> AsyncIterator[Finding]:
         "Free some space: a full disk stops all sending.",
     )
     problem = await installation.database.probe()
-    yield Finding("database", problem is None, problem or str(file), "Look at the permissions and who else uses the file.")
+    yield Finding(
+        "database", problem is None, problem or str(file), "Look at the permissions and who else uses the file."
+    )
     faults = (await verify(installation.database)).faults
-    yield Finding("books", not faults, faults[0] if faults else "they balance", "Run gateway verify, and report it as a defect.")
+    yield Finding(
+        "books", not faults, faults[0] if faults else "they balance", "Run gateway verify, and report it as a defect."
+    )
     keys = await installation.keys.any()
     yield Finding("API keys", keys, "there are some" if keys else "there is none", "Make one: gateway key create.")
     yield Finding("SQLite", sqlite3.sqlite_version_info >= (3, 38), sqlite3.sqlite_version, "Install a newer SQLite.")

@@ -1,5 +1,3 @@
 """`gateway contacts`: bringing people in from a file."""
 
 from __future__ import annotations
-
-import click

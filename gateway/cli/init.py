@@ -71,7 +71,9 @@ async def init(
         fail(f"{frame.config_file} exists already: edit it, or choose another file with --config.")
     login = ""
     if username:
-        login = f'username = "{username}"\npassword = {{ env = "SMTP_PASSWORD" }}   # or file = "...", credential = "..."\n'
+        login = (
+            f'username = "{username}"\npassword = {{ env = "SMTP_PASSWORD" }}   # or file = "...", credential = "..."\n'
+        )
     text = _FILE.format(
         time_zone=time_zone,
         region=f'default_region = "{region}"' if region else '# default_region = "NG"      # of national phone numbers',

@@ -59,7 +59,9 @@ async def revoke(frame: Frame, identifier: str, org: str | None) -> None:
 @key.command()
 @click.argument("identifier")
 @click.option("--org", help="The org; needed if there are several.")
-@click.option("--overlap-hours", type=float, default=24.0, show_default=True, help="How long the old secret still works.")
+@click.option(
+    "--overlap-hours", type=float, default=24.0, show_default=True, help="How long the old secret still works."
+)
 @framed
 async def rotate(frame: Frame, identifier: str, org: str | None, overlap_hours: float) -> None:
     """Give a key a new secret; its id, permissions and roles stay."""
@@ -73,7 +75,9 @@ async def rotate(frame: Frame, identifier: str, org: str | None, overlap_hours: 
 
 def _print_secret(frame: Frame, issued: IssuedKey) -> None:
     shown = {**_shown(issued.key), "key": issued.token}
-    frame.show(shown, lambda: click.echo(f"{issued.token}\n\nKeep it: it is not shown again. Its id is {issued.key.id}."))
+    frame.show(
+        shown, lambda: click.echo(f"{issued.token}\n\nKeep it: it is not shown again. Its id is {issued.key.id}.")
+    )
 
 
 def _shown(each: Key) -> dict[str, object]:

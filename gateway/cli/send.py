@@ -24,7 +24,9 @@ _ON_ITS_WAY: Final = (MessageStatus.PENDING, MessageStatus.SENDING)
 @click.option("--subject", help="For channels that have one.")
 @click.option("--sender", help="The sender; needed if the channel has several and no default.")
 @click.option("--org", help="The org; needed if there are several.")
-@click.option("--wait", "seconds", type=float, default=10.0, show_default=True, help="How long to wait for the outcome.")
+@click.option(
+    "--wait", "seconds", type=float, default=10.0, show_default=True, help="How long to wait for the outcome."
+)
 @framed
 async def send(
     frame: Frame,

@@ -45,7 +45,9 @@ async def backup(frame: Frame, file: Path) -> None:
     if not source.exists():
         fail(f"There is no database {source}.")
     pages = copy_to(source, file)
-    frame.show({"file": str(file), "pages": pages}, lambda: click.echo(f"{file} is a complete copy; check it with restore."))
+    frame.show(
+        {"file": str(file), "pages": pages}, lambda: click.echo(f"{file} is a complete copy; check it with restore.")
+    )
 
 
 @click.command()
@@ -62,7 +64,9 @@ async def restore(frame: Frame, file: Path) -> None:
             fail(f"{file} is no whole database: {exc}. Nothing was changed.")
     frame.show(
         {"paused": paused, "previous": f"{target}.before-restore"},
-        lambda: click.echo(f"Restored. {paused} open bulk actions are paused; the old file is {target}.before-restore."),
+        lambda: click.echo(
+            f"Restored. {paused} open bulk actions are paused; the old file is {target}.before-restore."
+        ),
     )
 
 

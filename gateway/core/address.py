@@ -40,7 +40,7 @@ def plain_email(text: str) -> str:
     """
     stripped = text.strip()
     local, at, domain = stripped.rpartition("@")
-    if not at or "@" in local and not local.startswith('"'):
+    if not at or ("@" in local and not local.startswith('"')):
         raise ValueError(f"{text!r} is not an e-mail address: it needs exactly one @")
     if not local or not domain:
         raise ValueError(f"{text!r} is not an e-mail address: something is missing beside the @")

@@ -31,10 +31,43 @@ SEPARATOR_MAX: Final = 16
 
 STATEMENTS: Final = frozenset({"if", "elif", "else", "endif", "for", "endfor"})
 FILTERS: Final = frozenset(
-    "abs bool capitalize count d default e escape filesizeformat first float int join last length lower max min "
-    "pluralize reverse round safe sort striptags sum title trim truncate unique upper urlencode".split()
+    [
+        "abs",
+        "bool",
+        "capitalize",
+        "count",
+        "d",
+        "default",
+        "e",
+        "escape",
+        "filesizeformat",
+        "first",
+        "float",
+        "int",
+        "join",
+        "last",
+        "length",
+        "lower",
+        "max",
+        "min",
+        "pluralize",
+        "reverse",
+        "round",
+        "safe",
+        "sort",
+        "striptags",
+        "sum",
+        "title",
+        "trim",
+        "truncate",
+        "unique",
+        "upper",
+        "urlencode",
+    ]
 )
-TESTS: Final = frozenset("divisibleby endingwith startingwith eq ne lt le gt ge equalto sameas in".split())
+TESTS: Final = frozenset(
+    ["divisibleby", "endingwith", "startingwith", "eq", "ne", "lt", "le", "gt", "ge", "equalto", "sameas", "in"]
+)
 _KEYWORDS: Final = frozenset({"and", "or", "not", "in", "is", "if", "else", "elif"})
 _GLOBALS: Final = ("cycler", "debug", "dict", "joiner", "namespace")
 

@@ -12,8 +12,8 @@ from datetime import datetime
 from typing import Any, Literal
 
 from gateway.contract import Adapter, Allow, Defer, Deny, Facts, Outbound, Rejected, SendPolicy, Verdict
-from gateway.core.ids import ActionId, ContactKey, IdSequence, MessageId, format_id
 from gateway.core.ids import ACTION as ACTION_PREFIX
+from gateway.core.ids import ActionId, ContactKey, IdSequence, MessageId, format_id
 from gateway.core.states import RecipientEvent
 from gateway.core.template import MissingVariable, TemplateFault
 from gateway.engine.catalogue import Sender

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from gateway.engine.action_requests import MessageRequest
 from gateway.engine.actions import BulkActions
 from gateway.engine.catalogue import Catalogue
 from gateway.engine.holds import SenderControl
 from gateway.engine.log import CommunicationLog
-from gateway.engine.action_requests import MessageRequest
 from gateway.engine.singles import SingleMessages
 from gateway.http.bulk_actions import bulk_action_routes
 from gateway.http.contact_import import import_routes

@@ -6,6 +6,16 @@ statements of the send path (`opted_out_sql`), so nobody can leave it out.
 
 from __future__ import annotations
 
+import sqlite3
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from gateway.clock import Clock
+from gateway.core.ids import ContactKey, IdSequence, OptOutId, OrgId
+from gateway.store.codec import from_micros, to_json, to_micros
+from gateway.store.database import Database
+
 
 def opted_out_sql(org: str, channel: str, address: str, contact: str, category: str) -> str:
     """A SQL condition over SQL expressions: this person, or this address, has opted out. Two probes of an index."""
@@ -14,4 +24,180 @@ def opted_out_sql(org: str, channel: str, address: str, contact: str, category: 
     return (
         f"(EXISTS (SELECT 1 FROM opt_outs WHERE {of_list} AND opt_outs.address = {address} AND {categories})"
         f" OR EXISTS (SELECT 1 FROM opt_outs WHERE {of_list} AND opt_outs.contact = {contact} AND {categories}))"
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OptOut:
+    """One recorded wish not to be written to. Either `address` or `contact_id`, or both, is set."""
+
+    id: OptOutId
+    channel: str
+    address: str | None
+    contact_id: str | None
+    category: str
+    reason: str | None
+    source: str
+    created_at: datetime
+    created_by: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewOptOut:
+    """A wish to be recorded. `contact` is the contact's public id; one of the two is given."""
+
+    channel: str
+    address: str | None = None
+    contact: str | None = None
+    category: str = "all"
+    reason: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recorded:
+    """What became of one wish: `new` false if it stood there already. None: there is no such contact."""
+
+    opt_out: OptOut | None
+    new: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OptOutFilter:
+    """Which opt-outs to list."""
+
+    channel: str | None = None
+    address: str | None = None
+    contact: str | None = None
+
+
+class ConsentStore:
+    """Use cases of the suppression list; every change is written to the ledger in the same transaction."""
+
+    def __init__(self, database: Database, ids: IdSequence, clock: Clock) -> None:
+        self._database = database
+        self._ids = ids
+        self._clock = clock
+
+    async def record(self, org: OrgId, wishes: Sequence[NewOptOut], *, source: str, by: str | None) -> list[Recorded]:
+        """Record each wish, all in one transaction. After it no new message to these people starts on the channel."""
+        now = to_micros(self._clock.now())
+
+        def operation(conn: sqlite3.Connection) -> list[Recorded]:
+            return [_record(conn, org, wish, OptOutId(self._ids.take()), source, by, now) for wish in wishes]
+
+        return await self._database.write(operation)
+
+    async def list(self, org: OrgId, wanted: OptOutFilter, before: OptOutId | None, limit: int) -> tuple[OptOut, ...]:
+        """The newest first."""
+        where = ["o.org = ?"]
+        parameters: list[object] = [org]
+        conditions = (("o.id < ?", before), ("o.channel = ?", wanted.channel), ("o.address = ?", wanted.address))
+        for condition, value in (*conditions, ("c.public_id = ?", wanted.contact)):
+            if value is not None:
+                where.append(condition)
+                parameters.append(value)
+        return await self._database.read(
+            lambda conn: _opt_outs(conn, f"{' AND '.join(where)} ORDER BY o.id DESC LIMIT {int(limit)}", parameters)
+        )
+
+    async def get(self, org: OrgId, opt_out: OptOutId) -> OptOut | None:
+        """One opt-out."""
+        found = await self._database.read(lambda conn: _opt_outs(conn, "o.org = ? AND o.id = ?", [org, opt_out]))
+        return next(iter(found), None)
+
+    async def remove(self, org: OrgId, opt_out: OptOutId, *, reason: str, by: str | None) -> bool:
+        """Take an opt-out off the list; the ledger keeps both the wish and its end. False if there is none."""
+        now = to_micros(self._clock.now())
+
+        def operation(conn: sqlite3.Connection) -> bool:
+            changed = conn.execute(
+                "INSERT INTO consent_ledger (org, wish, channel, address, contact, category, source, reason, at, by) "
+                "SELECT org, 'in', channel, address, contact, category, 'api', ?, ?, ? FROM opt_outs "
+                "WHERE org = ? AND id = ?",
+                (reason, now, by, org, opt_out),
+            ).rowcount
+            conn.execute("DELETE FROM opt_outs WHERE org = ? AND id = ?", (org, opt_out))
+            return changed > 0
+
+        return await self._database.write(operation)
+
+
+def _record(
+    conn: sqlite3.Connection, org: OrgId, wish: NewOptOut, id: OptOutId, source: str, by: str | None, now: int
+) -> Recorded:
+    contact: ContactKey | None = None
+    if wish.contact is not None:
+        row = conn.execute("SELECT id FROM contacts WHERE org = ? AND public_id = ?", (org, wish.contact)).fetchone()
+        if row is None:
+            return Recorded(opt_out=None)
+        contact = row[0]
+    inserted = conn.execute(
+        "INSERT INTO opt_outs (id, org, channel, address, contact, category, reason, source, created_at, created_by) "
+        "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
+        (id, org, wish.channel, wish.address, contact, wish.category, wish.reason, source, now, by),
+    ).rowcount
+    if inserted:
+        conn.execute(
+            "INSERT INTO consent_ledger (org, wish, channel, address, contact, category, source, reason, at, by) "
+            "VALUES (?, 'out', ?, ?, ?, ?, ?, ?, ?, ?)",
+            (org, wish.channel, wish.address, contact, wish.category, source, wish.reason, now, by),
+        )
+    (found,) = _opt_outs(
+        conn,
+        "o.org = ? AND o.channel = ? AND o.category = ? AND o.address IS ? AND o.contact IS ?",
+        [org, wish.channel, wish.category, wish.address, contact],
+    )
+    return Recorded(opt_out=found, new=bool(inserted))
+
+
+def suppress(
+    conn: sqlite3.Connection,
+    messages: Sequence[int],
+    *,
+    category: str,
+    reason: str | None,
+    source: str,
+    now: int,
+) -> None:
+    """The provider says that nothing more must, or can, go to the addresses of these messages: part of the turn.
+
+    A message's id serves as the opt-out's: it is unique, and one message causes at most one.
+    """
+    rows = conn.execute(
+        "SELECT id, org, channel, address, contact FROM messages WHERE id IN (SELECT value FROM json_each(?))",
+        (to_json(messages),),
+    ).fetchall()
+    for message, org, channel, address, contact in rows:
+        inserted = conn.execute(
+            "INSERT INTO opt_outs (id, org, channel, address, category, reason, source, message, created_at) "
+            "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
+            (message, org, channel, address, category, reason, source, message, now),
+        ).rowcount
+        if inserted:
+            conn.execute(
+                "INSERT INTO consent_ledger (org, wish, channel, address, contact, category, source, reason, message, at) "
+                "VALUES (?, 'out', ?, ?, ?, ?, ?, ?, ?, ?)",
+                (org, channel, address, contact, category, source, reason, message, now),
+            )
+
+
+def _opt_outs(conn: sqlite3.Connection, where: str, parameters: Sequence[object]) -> tuple[OptOut, ...]:
+    rows = conn.execute(
+        "SELECT o.id, o.channel, o.address, c.public_id, o.category, o.reason, o.source, o.created_at, o.created_by "
+        f"FROM opt_outs AS o LEFT JOIN contacts AS c ON c.id = o.contact WHERE {where}",
+        tuple(parameters),
+    ).fetchall()
+    return tuple(
+        OptOut(
+            id=OptOutId(id),
+            channel=channel,
+            address=address,
+            contact_id=contact_id,
+            category=category,
+            reason=reason,
+            source=source,
+            created_at=from_micros(created_at),
+            created_by=created_by,
+        )
+        for id, channel, address, contact_id, category, reason, source, created_at, created_by in rows
     )

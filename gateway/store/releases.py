@@ -16,7 +16,6 @@ from gateway.store.codec import from_micros, instant_or_none, to_json, to_micros
 from gateway.store.counters import COLUMNS, Moves
 from gateway.store.database import Database
 
-
 LOOK_AGAIN_MICROSECONDS: Final = 30_000_000  # far longer than a look takes, short enough to mend one that failed
 
 

@@ -21,7 +21,7 @@ from gateway.core.progress import FAILURES_MAX
 from gateway.core.states import RECIPIENTS, MessageStatus, RecipientEvent, RecipientState
 from gateway.store.addresses import holders_sql
 from gateway.store.codec import to_json
-from gateway.store.consent import opted_out_sql
+from gateway.store.consent import opted_out_sql, suppress
 from gateway.store.counters import Moves
 
 SOURCES: Final = ("bulk_action", "api", "reply", "campaign", "opt_out_reply", "test", "notice")
@@ -157,7 +157,14 @@ def record_results(conn: sqlite3.Connection, turn: Turn, moves: Moves) -> None:
             _record_recipients(conn, turn, action, ruling, results, moves)
             _count_failing(conn, action, ruling, len(results), moves)
         if ruling.suppress is not None:
-            _suppress(conn, turn, ruling, results)
+            suppress(
+                conn,
+                [result.message for result in results],
+                category=ruling.suppress_category,
+                reason=ruling.reason,
+                source=ruling.suppress,
+                now=turn.now,
+            )
 
 
 def _record_messages(conn: sqlite3.Connection, turn: Turn, ruling: Ruling, results: Sequence[Result]) -> None:
@@ -230,35 +237,6 @@ def _count_failing(conn: sqlite3.Connection, action: ActionId, ruling: Ruling, n
         ).fetchone()
         if failing >= FAILURES_MAX:
             moves.look(action)
-
-
-def _suppress(conn: sqlite3.Connection, turn: Turn, ruling: Ruling, results: Sequence[Result]) -> None:
-    """The provider says that nothing more must, or can, go to these addresses."""
-    for result in results:
-        row = conn.execute("SELECT address, contact FROM messages WHERE id = ?", (result.message,)).fetchone()
-        if row is not None:
-            values = (turn.org, turn.channel.name, row[0], ruling.suppress_category, ruling.reason, ruling.suppress)
-            conn.execute(
-                "INSERT INTO opt_outs (id, org, channel, address, category, reason, source, message, created_at) "
-                "SELECT 1 + COALESCE(max(id), 0), ?, ?, ?, ?, ?, ?, ?, ? FROM opt_outs WHERE true "
-                "ON CONFLICT DO NOTHING",
-                (*values, result.message, turn.now),
-            )
-            conn.execute(
-                "INSERT INTO consent_ledger (org, wish, channel, address, contact, category, source, reason, message, at) "
-                "VALUES (?, 'out', ?, ?, ?, ?, ?, ?, ?, ?)",
-                (
-                    turn.org,
-                    turn.channel.name,
-                    row[0],
-                    row[1],
-                    ruling.suppress_category,
-                    ruling.suppress,
-                    ruling.reason,
-                    result.message,
-                    turn.now,
-                ),
-            )
 
 
 def _settle_refused(conn: sqlite3.Connection, turn: Turn, moves: Moves) -> None:
@@ -417,7 +395,11 @@ def _start_singles(conn: sqlite3.Connection, turn: Turn) -> set[MessageId]:
     if not turn.singles:
         return set()
     left = opted_out_sql(
-        "messages.org", "messages.channel", "messages.address", "messages.contact", "COALESCE(messages.category, 'general')"
+        "messages.org",
+        "messages.channel",
+        "messages.address",
+        "messages.contact",
+        "COALESCE(messages.category, 'general')",
     )
     conn.execute(
         f"UPDATE messages SET status = ?, code = 'opted_out', not_before = NULL "
