@@ -25,7 +25,7 @@ from gateway.store.codec import from_json, to_json, to_micros
 from gateway.store.consent import opted_out_sql
 from gateway.store.counters import Moves, look
 from gateway.store.database import Database
-from gateway.store.selections import snapshot_chunk
+from gateway.store.selections import BEYOND_HELP, snapshot_chunk
 
 CHUNK: Final = 5_000  # recipients per transaction: some 10 to 20 ms of the writer's time
 
@@ -187,19 +187,18 @@ def _cancel(conn: sqlite3.Connection, action: _Action, moves: Moves, now: int) -
 
 
 def _retry(conn: sqlite3.Connection, action: _Action, moves: Moves, now: int) -> tuple[int, bool]:
-    """The rows of earlier rounds in the states asked for; who was brought back is in the new round and not met again."""
-    total = 0
-    for state in action.argument["states"]:
-        rows = conn.execute(
-            "SELECT seq FROM recipients INDEXED BY recipients_ended "
-            "WHERE action = ? AND state = ? AND seq > ? AND round < ? ORDER BY seq LIMIT ?",
-            (action.id, state, 0, action.round, CHUNK - total),
-        ).fetchall()
-        bring_back(conn, action.id, [seq for (seq,) in rows], action.round, moves)
-        total += len(rows)
-        if total == CHUNK:
-            return total, False
-    return total, True
+    """Those of earlier rounds in the states asked for, but for those behind whom there is nobody to try."""
+    last = _nth_after(conn, action.id, action.position)
+    if last is None:
+        return 0, True
+    rows = conn.execute(
+        "SELECT r.seq FROM recipients AS r WHERE r.action = ? AND r.seq > ? AND r.seq <= ? AND r.round < ? "
+        f"AND +r.state IN (SELECT value FROM json_each(?)) AND NOT COALESCE({BEYOND_HELP.format(row='r')}, 0)",
+        (action.id, action.position, last, action.round, to_json(action.argument["states"])),
+    ).fetchall()
+    bring_back(conn, action.id, [seq for (seq,) in rows], action.round, moves)
+    _move_on(conn, action.id, last)
+    return len(rows), False
 
 
 def bring_back(conn: sqlite3.Connection, action: ActionId, seqs: list[int], round_: int, moves: Moves) -> int:
