@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import types
+import typing
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
@@ -72,14 +74,14 @@ class _Schemas:
     def __init__(self, routes: Sequence[Route]) -> None:
         bodies = [route.body for route in routes if route.body is not None]
         answers = [route.answer for route in routes if route.answer is not None]
-        types = list(dict.fromkeys([*bodies, *answers, ProblemDocument]))
-        schemas, self.components = msgspec.json.schema_components(types, ref_template=REFERENCE)
-        self._of = dict(zip(types, schemas, strict=True))
+        kinds = list(dict.fromkeys(part for kind in (*bodies, *answers, ProblemDocument) for part in _parts(kind)))
+        schemas, self.components = msgspec.json.schema_components(kinds, ref_template=REFERENCE)
+        self._of = dict(zip(kinds, schemas, strict=True))
 
     def of(self, kind: Any) -> dict[str, Any]:
         """The schema of a body's or an answer's type."""
-        schema: dict[str, Any] = self._of[kind]
-        return schema
+        schemas: list[dict[str, Any]] = [self._of[part] for part in _parts(kind)]
+        return schemas[0] if len(schemas) == 1 else {"anyOf": schemas}
 
     def query(self, kind: type[msgspec.Struct]) -> list[dict[str, Any]]:
         """The parameters of a query; types that they name go into the components."""
@@ -88,6 +90,11 @@ class _Schemas:
         self.components.update(components)
         required = own.get("required", ())
         return [_query_parameter(name, schema, name in required) for name, schema in own["properties"].items()]
+
+
+def _parts(kind: Any) -> tuple[Any, ...]:
+    """The members of a union, each of which is described for itself; anything else is its own only part."""
+    return typing.get_args(kind) if isinstance(kind, types.UnionType) else (kind,)
 
 
 def _query_parameter(name: str, schema: Mapping[str, Any], required: bool) -> dict[str, Any]:
