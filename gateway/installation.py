@@ -200,7 +200,13 @@ async def _catalogue(
         ],
     )
     orgs = {
-        name: Org(id=org_ids[name], name=name, time_zone=org.time_zone, default_region=org.default_region)
+        name: Org(
+            id=org_ids[name],
+            name=name,
+            # Plain texts: msgspec does not write the configuration's own classes.
+            time_zone=str(org.time_zone),
+            default_region=None if org.default_region is None else str(org.default_region),
+        )
         for name, org in config.orgs.items()
     }
     senders = {

@@ -8,7 +8,7 @@ import binascii
 import re
 import ssl
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, cast
 
 from gateway.testing.smtp_faults import GARBAGE, Act, Fault, Stage
 
@@ -59,8 +59,7 @@ class SmtpSession(asyncio.Protocol):
     # ---- asyncio --------------------------------------------------------------------------------------------------
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        self._transport = cast(asyncio.Transport, transport)  # uvloop's are no subclasses
         self._server.opened(self)
         if not self._faulty(Stage.GREETING):
             self._answer(f"220 {HOST} ESMTP")

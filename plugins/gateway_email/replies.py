@@ -1,0 +1,183 @@
+"""What a mail server's reply means: one table, read from top to bottom, the first row that fits decides.
+
+Sources, read on 2026-11-23: RFC 5321 section 4.2 and 4.5.3.1.10 (basic codes), RFC 3463 and the IANA registry "SMTP
+Enhanced Status Codes" of RFC 5248 (x.y.z), RFC 4954 section 6 (AUTH), RFC 3207 section 4 (STARTTLS), RFC 6531 section
+3.7.4.2 (5.6.7), RFC 7504 (521, 556), RFC 7505 (null MX), RFC 7372 (5.7.20 to 5.7.26).
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
+
+from gateway import Code, Misconfigured, Rejected, Retry
+from gateway.contract import Outcome
+
+TEXT_MAX: Final = 300  # characters of a server's text that are kept: it is a stranger's
+_ENHANCED: Final = re.compile(r"([245]\.\d{1,3}\.\d{1,3})(?:\s|$)")
+_UNSAFE: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]+")
+_ADDRESS: Final = re.compile(r"[^\s<>@]+@[^\s<>@]+")
+
+
+class Stage(StrEnum):
+    """What a reply answered."""
+
+    GREETING = "greeting"
+    EHLO = "EHLO"
+    STARTTLS = "STARTTLS"
+    AUTH = "AUTH"
+    MAIL = "MAIL FROM"
+    RCPT = "RCPT TO"
+    DATA = "DATA"
+    DOT = "the message"
+
+
+class Verdict(StrEnum):
+    """What becomes of the message, and of the sender."""
+
+    LATER = "later"  # this message is tried again
+    SENDER_LATER = "sender_later"  # nothing is wrong with the message: the sender waits for the server
+    OURS = "ours"  # nothing is wrong with the message: somebody has to repair the sender
+    NEVER = "never"  # this message cannot be sent
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """A server's answer: its basic code, and its text without control characters, at most 300 characters."""
+
+    code: int
+    text: str
+
+    @classmethod
+    def received(cls, code: int, text: str) -> Reply:
+        return cls(code, _UNSAFE.sub(" ", text)[:TEXT_MAX].strip())
+
+    @property
+    def enhanced(self) -> str:
+        """The enhanced status code ("5.1.1") where it is of the same class as the basic one (RFC 2034 4), else ""."""
+        found = _ENHANCED.match(self.text)
+        return found[1] if found and found[1][0] == str(self.code)[0] else ""
+
+    def __str__(self) -> str:
+        return f"{self.code} {self.text}".strip()
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """One row. `code` "5" is every 5xx, `enhanced` "5.1." every 5.1.x, "" fits all."""
+
+    stages: frozenset[Stage]
+    code: str
+    enhanced: str
+    verdict: Verdict
+    why: Code | None = None  # of NEVER
+    dead: bool = False  # of NEVER: nothing more to this address
+
+    def fits(self, stage: Stage, code: str, enhanced: str) -> bool:
+        exact = self.enhanced == enhanced or (self.enhanced.endswith(".") and enhanced.startswith(self.enhanced))
+        return stage in self.stages and code.startswith(self.code) and (not self.enhanced or exact)
+
+
+_ALL: Final = frozenset(Stage)
+_MAIL: Final = frozenset({Stage.MAIL})
+_RCPT: Final = frozenset({Stage.RCPT})
+_DOT: Final = frozenset({Stage.DOT})
+_GREETING: Final = frozenset({Stage.GREETING})
+_SESSION: Final = frozenset({Stage.GREETING, Stage.EHLO, Stage.STARTTLS, Stage.AUTH})
+
+RULES: Final = (
+    # The session: no recipient has been named yet, so none can be at fault.
+    Rule(_GREETING, "521", "", Verdict.OURS),  # RFC 7504 3: this host accepts no mail at all
+    Rule(_GREETING, "", "", Verdict.SENDER_LATER),  # RFC 5321 3.1: 554 is "no SMTP service here", a fault of the route
+    Rule(_SESSION, "432", "", Verdict.OURS),  # RFC 4954 4.7.12: a password transition is needed
+    Rule(_SESSION, "4", "", Verdict.SENDER_LATER),  # 421; 454 TLS or authentication is not available for the moment
+    Rule(_SESSION, "5", "", Verdict.OURS),  # 530, 534, 535, 538, a host name that is not liked, a command not known
+    # Who we are, told later than in the session.
+    Rule(_ALL, "530", "", Verdict.OURS),  # RFC 4954 6: authentication required; RFC 3207 4: STARTTLS required
+    Rule(_ALL, "534", "", Verdict.OURS),  # RFC 4954 6: the mechanism is too weak
+    Rule(_ALL, "535", "", Verdict.OURS),  # RFC 4954 6: the credentials are invalid
+    Rule(_ALL, "538", "", Verdict.OURS),  # RFC 4954 6: encryption required for this mechanism
+    Rule(_ALL, "5", "5.7.8", Verdict.OURS),  # authentication credentials invalid
+    Rule(_ALL, "5", "5.7.9", Verdict.OURS),  # authentication mechanism too weak
+    Rule(_ALL, "5", "5.7.10", Verdict.OURS),  # encryption needed
+    Rule(_ALL, "5", "5.7.11", Verdict.OURS),  # encryption required for the mechanism
+    Rule(_ALL, "5", "5.7.13", Verdict.OURS),  # the user's account is disabled
+    Rule(_ALL, "5", "5.7.14", Verdict.OURS),  # a trust relationship is required
+    Rule(_ALL, "5", "5.7.27", Verdict.OURS),  # our own domain has a null MX
+    Rule(_ALL, "5", "5.1.7", Verdict.OURS),  # bad syntax of the sender's address
+    Rule(_ALL, "5", "5.1.8", Verdict.OURS),  # bad domain of the sender's address
+    # Everything temporary: 421, 450, 451, 452, 454, 455 and whatever begins with 4.
+    Rule(_ALL, "4", "", Verdict.LATER),
+    # Size and spelling, wherever they are told.
+    Rule(_ALL, "5", "5.3.4", Verdict.NEVER, Code.TOO_LONG),  # message too big for the system
+    Rule(_ALL, "5", "5.2.3", Verdict.NEVER, Code.TOO_LONG),  # message longer than the mailbox's limit
+    Rule(_ALL, "5", "5.6.7", Verdict.NEVER, Code.INVALID_ADDRESS),  # RFC 6531: no addresses beyond ASCII here
+    Rule(_MAIL, "552", "", Verdict.NEVER, Code.TOO_LONG),  # RFC 1870 6.1: the declared size is too much
+    # Still no recipient named: it is the sender's address or account. Holding burns nobody.
+    Rule(_MAIL, "5", "", Verdict.OURS),
+    # The recipient. Dead addresses by the codes that say so beyond doubt, never by a policy.
+    Rule(_ALL, "5", "5.1.1", Verdict.NEVER, Code.INVALID_ADDRESS, dead=True),  # bad destination mailbox
+    Rule(_ALL, "5", "5.1.2", Verdict.NEVER, Code.INVALID_ADDRESS, dead=True),  # bad destination system
+    Rule(_ALL, "5", "5.1.3", Verdict.NEVER, Code.INVALID_ADDRESS, dead=True),  # bad destination syntax
+    Rule(_ALL, "5", "5.1.6", Verdict.NEVER, Code.INVALID_ADDRESS, dead=True),  # has moved, no forwarding address
+    Rule(_ALL, "5", "5.1.10", Verdict.NEVER, Code.INVALID_ADDRESS, dead=True),  # RFC 7505: null MX
+    Rule(_ALL, "556", "", Verdict.NEVER, Code.INVALID_ADDRESS, dead=True),  # RFC 7504: the domain accepts no mail
+    Rule(_ALL, "5", "5.1.", Verdict.NEVER, Code.INVALID_ADDRESS),
+    Rule(_ALL, "5", "5.2.1", Verdict.NEVER, Code.UNREACHABLE, dead=True),  # mailbox disabled
+    Rule(_ALL, "5", "5.2.", Verdict.NEVER, Code.UNREACHABLE),  # 5.2.2: mailbox full
+    Rule(_RCPT, "552", "", Verdict.LATER),  # RFC 5321 4.5.3.1.10: "too many recipients" from servers of old; as 452
+    Rule(_ALL, "5", "5.3.", Verdict.NEVER, Code.PROVIDER),
+    Rule(_ALL, "5", "5.4.7", Verdict.NEVER, Code.EXPIRED),  # delivery time expired
+    Rule(_ALL, "5", "5.4.", Verdict.NEVER, Code.UNREACHABLE),
+    Rule(_ALL, "5", "5.5.", Verdict.NEVER, Code.PROVIDER),
+    Rule(_ALL, "5", "5.6.", Verdict.NEVER, Code.CONTENT),
+    Rule(
+        _ALL, "5", "5.7.", Verdict.NEVER, Code.BLOCKED
+    ),  # 5.7.1 refused; 5.7.20 to 5.7.26 DKIM, SPF, DMARC, reverse DNS
+    # Without an enhanced code, or with 5.0.0.
+    Rule(_RCPT, "553", "", Verdict.NEVER, Code.INVALID_ADDRESS),  # mailbox name not allowed
+    Rule(_RCPT, "550", "", Verdict.NEVER, Code.UNREACHABLE),  # not found, no access, or policy: nobody can tell
+    Rule(_RCPT, "551", "", Verdict.NEVER, Code.UNREACHABLE),  # not local
+    Rule(_RCPT, "521", "", Verdict.NEVER, Code.UNREACHABLE),
+    Rule(_DOT, "552", "", Verdict.NEVER, Code.TOO_LONG),  # storage exceeded
+    Rule(_DOT, "550", "", Verdict.NEVER, Code.CONTENT),  # after the text has been read it is the text that is refused
+    Rule(_DOT, "554", "", Verdict.NEVER, Code.CONTENT),
+    Rule(_ALL, "5", "", Verdict.NEVER, Code.PROVIDER),
+)
+
+_SENTENCES: Final = {
+    Code.INVALID_ADDRESS: "The mail server refused the address",
+    Code.UNREACHABLE: "The mail server cannot reach the mailbox",
+    Code.CONTENT: "The mail server refused the text",
+    Code.TOO_LONG: "The mail is too large",
+    Code.BLOCKED: "The mail server refused it by its policy",
+    Code.EXPIRED: "The mail server gave up delivering it",
+}
+
+
+def rule_for(stage: Stage, reply: Reply) -> Rule:
+    """The row that decides. LookupError for a reply that refuses nothing (2xx, 3xx)."""
+    code, enhanced = str(reply.code), reply.enhanced
+    for rule in RULES:
+        if rule.fits(stage, code, enhanced):
+            return rule
+    raise LookupError(f"{reply.code} after {stage}")
+
+
+def outcome_of(stage: Stage, reply: Reply) -> Outcome:
+    """What a refusing reply (4xx, 5xx) at `stage` means for the message."""
+    rule = rule_for(stage, reply)
+    if rule.verdict is Verdict.LATER:
+        return Retry(f"The mail server asks to try later, after {stage}: {reply}")
+    if rule.verdict is Verdict.NEVER:
+        why = rule.why or Code.PROVIDER
+        provider_code = f"{reply.code} {reply.enhanced}".strip()
+        sentence = _SENTENCES.get(why, "The mail server refused it")
+        return Rejected(why, f"{sentence}: {reply}", provider_code, rule.dead)
+    # What is said of a sender is logged and shown to all who see it: no recipient's address.
+    told = _ADDRESS.sub("(an address)", str(reply))
+    if rule.verdict is Verdict.SENDER_LATER:
+        return Retry(f"The mail server takes nothing for the moment, after {stage}: {told}", scope="sender")
+    return Misconfigured(f"The mail server does not accept us, after {stage}: {told}")

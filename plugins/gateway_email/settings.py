@@ -1,0 +1,92 @@
+"""The adapter's own settings: what `[senders.NAME]` may hold beside the common keys."""
+
+from __future__ import annotations
+
+import re
+import ssl
+from typing import Annotated, ClassVar, Final, Literal
+
+from msgspec import Meta, Struct, field
+
+from gateway import Secret, ascii_domain
+from gateway_email.mailbox import Mailbox
+
+_HELO: Final = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?|\[[0-9A-Fa-f:.]+\]|\[IPv6:[0-9A-Fa-f:.]+\]")
+_PORTS: Final = {"none": 25, "starttls": 587, "tls": 465}
+
+Seconds = Annotated[float, Meta(gt=0, le=600)]
+
+
+class HeloName(str):
+    """How the gateway names itself to the server: a domain name, or an address in brackets (RFC 5321 4.1.3)."""
+
+    __slots__ = ()
+    expected: ClassVar[str] = 'a host name such as "mail.grace.example" or an address such as "[192.0.2.1]"'
+
+    @classmethod
+    def parse(cls, value: object) -> HeloName:
+        if not isinstance(value, str) or not _HELO.fullmatch(value):
+            raise ValueError(f"Must be {cls.expected}.")
+        return cls(value)
+
+
+class SmtpSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename={"from_": "from"}):
+    """One account at one mail server."""
+
+    host: Annotated[str, Meta(min_length=1, max_length=253, pattern=r"^[^\s\x00-\x1f\x7f]+$")]
+    """The mail server: a name, or an IP address."""
+    from_: Mailbox
+    """Who the mails are from: `"Grace Church <news@grace.example>"`. Refusals and bounces go to this address too."""
+    security: Literal["none", "starttls", "tls"] = "starttls"
+    """`starttls`: encrypt after connecting, or not at all if the server does not offer it: nothing is sent then.
+    `tls`: encrypt from the first byte. `none`: in the clear, for a server on this machine."""
+    port_: Annotated[int, Meta(ge=1, le=65_535)] | None = field(default=None, name="port")
+    """Unset: 587 for `starttls`, 465 for `tls`, 25 for `none`."""
+    username: Annotated[str, Meta(min_length=1)] | None = None
+    """Unset: no authentication."""
+    password: Secret | None = None
+    """`{ env = "SMTP_PASSWORD" }`, `{ file = "..." }` or `{ credential = "..." }`."""
+    reply_to: Mailbox | None = None
+    """Where answers go, unless the message says. Unset: to `from`."""
+    helo: HeloName | None = None
+    """How the gateway names itself to the server. Unset: the domain of `from`."""
+    connections: Annotated[int, Meta(ge=1, le=1_000)] | None = None
+    """At most so many connections. Unset: as many as messages are in flight (`concurrency`)."""
+    messages_per_connection: Annotated[int, Meta(ge=1, le=1_000_000)] = 1_000
+    """Then a connection is replaced. A server that wants fewer says so with 421, and nothing is lost by that."""
+    connect_timeout_seconds: Seconds = 10.0
+    """For connecting, encryption and authentication together."""
+    envelope_timeout_seconds: Seconds = 20.0
+    """For everything before the text of a message, waiting for a connection included. Keep it under the sender's
+    `deadline` (30 s): what takes too long before the text is certainly not sent, what takes too long after it is not
+    certain."""
+    idle_seconds: Seconds = 60.0
+    """A connection without work is closed after this long."""
+    tls_verify: bool = True
+    """False: any certificate will do. For a server of your own whose certificate you cannot name in `tls_ca_file`."""
+    tls_ca_file: str | None = None
+    """Path of a PEM file with the certificates to trust instead of the system's."""
+
+    def __post_init__(self) -> None:
+        if (self.username is None) != (self.password is None):
+            raise ValueError("username and password come together.")
+
+    @property
+    def port(self) -> int:
+        """The port that is meant."""
+        return self.port_ if self.port_ is not None else _PORTS[self.security]
+
+    @property
+    def helo_name(self) -> str:
+        """What EHLO says."""
+        return self.helo or ascii_domain(self.from_.address.rpartition("@")[2])
+
+    def tls_context(self) -> ssl.SSLContext | None:
+        """What the connections are encrypted with; reads files. OSError if `tls_ca_file` cannot be read or used."""
+        if self.security == "none":
+            return None
+        context = ssl.create_default_context(cafile=self.tls_ca_file)
+        if not self.tls_verify:
+            context.check_hostname = False
+            context.verify_mode = ssl.CERT_NONE
+        return context

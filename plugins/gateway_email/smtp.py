@@ -1,0 +1,169 @@
+"""The adapter `smtp`: hands messages to a mail server, one recipient a transaction, over kept connections."""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import ssl
+from datetime import timedelta
+from typing import Final
+
+from gateway import (
+    Accepted,
+    Adapter,
+    Capabilities,
+    Code,
+    NotSent,
+    Outbound,
+    Rejected,
+    Retry,
+    Tools,
+    Unknown,
+)
+from gateway.contract import Outcome
+from gateway_email.mime import Composer, on_the_wire, wire_address
+from gateway_email.pool import Pool
+from gateway_email.replies import Stage, outcome_of
+from gateway_email.session import Lost, Refused, Session, Unusable, connect
+from gateway_email.settings import SmtpSettings
+
+CONNECTIONS_MAX: Final = 1_000  # as many as the gateway lets messages be in flight on one sender
+KEPT_TRIES: Final = 3  # kept connections that turn out to be closed, one after another, before a message is put off
+BUSY_AFTER: Final = timedelta(seconds=5)  # when every connection was busy for too long
+
+
+class SmtpAdapter(Adapter[SmtpSettings]):
+    """Sends through one account. SMTP tells nothing after the server's 250: no receipts, no look-up."""
+
+    channel = "email"
+    name = "smtp"
+    settings_type = SmtpSettings
+
+    def __init__(self, settings: SmtpSettings, tools: Tools) -> None:
+        super().__init__(settings, tools)
+        self._composer = Composer(settings.from_, settings.reply_to)
+        self._tls: ssl.SSLContext | None = None
+        self._pool = Pool(
+            self._connect,
+            limit=settings.connections or CONNECTIONS_MAX,
+            uses=settings.messages_per_connection,
+            idle_seconds=settings.idle_seconds,
+        )
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """A repeated mail is recognised by its Message-ID, so an unknown one is sent again."""
+        return Capabilities(on_unknown="resend", rate=50.0, concurrency=64)
+
+    async def open(self) -> None:
+        """Read the certificates. Connections are made when there is something to send."""
+        self._tls = await asyncio.to_thread(self.settings.tls_context)
+        if self.settings.password and self.settings.security == "none" and not _is_loopback(self.settings.host):
+            self.tools.log.warning("smtp_password_in_the_clear", host=self.settings.host)
+
+    async def close(self) -> None:
+        """Close the kept connections."""
+        await self._pool.close()
+
+    def refuse(self, message: Outbound) -> Rejected | None:
+        """No body, too large a body, characters that no mail can carry, fields that cannot be written."""
+        return self._composer.refusal(message)
+
+    async def send(self, message: Outbound) -> Outcome:
+        """Hand over one mail. What fails before the text is certainly not sent; what fails after it is unknown."""
+        try:
+            wire = on_the_wire(self._composer.build(message, self.tools.now()))
+        except ValueError as exc:
+            return Rejected(Code.CONTENT, str(exc))
+        recipient = wire_address(message.to).encode("utf-8")
+        try:
+            async with asyncio.timeout(self.settings.envelope_timeout_seconds):
+                session = await self._begin(recipient, len(wire))
+        except TimeoutError:
+            return Retry(
+                f"The mail server did not ask for the text within {self.settings.envelope_timeout_seconds:g} s."
+            )
+        except Refused as exc:
+            return outcome_of(exc.stage, exc.reply)
+        except Unusable as exc:
+            return exc.outcome
+        except Lost as exc:
+            return Retry(f"The connection to the mail server was lost before the text: {exc}")
+        if isinstance(session, Rejected):
+            return session
+        return await self._hand_over(session, wire)
+
+    async def check(self) -> str | None:
+        """Connect, encrypt, authenticate, and leave."""
+        try:
+            session = await self._connect()
+        except NotSent as exc:
+            return str(exc)
+        except Unusable as exc:
+            return exc.outcome.reason
+        await session.quit()
+        return None
+
+    async def _connect(self) -> Session:
+        return await connect(self.settings, self._tls)
+
+    async def _begin(self, recipient: bytes, size: int) -> Session | Rejected:
+        """A session that waits for the text. A kept connection that turns out to be closed is replaced in silence."""
+        for go in range(1, KEPT_TRIES + 1):
+            session = await self._pool.acquire()
+            kept = session.transactions > 0
+            try:
+                impossible = _impossible(session, recipient, size)
+                if impossible is not None:
+                    self._pool.release(session)
+                    return impossible
+                await session.begin(self._composer.envelope_from, recipient, size)
+                return session
+            except Refused as exc:
+                if exc.reply.code != 421:
+                    self._pool.release(session)
+                    raise
+                self._pool.discard(session)
+                if not kept or go == KEPT_TRIES:
+                    raise
+            except Lost:
+                self._pool.discard(session)
+                if not kept or go == KEPT_TRIES:
+                    raise
+            except BaseException:
+                self._pool.discard(session)
+                raise
+        raise AssertionError("unreachable")
+
+    async def _hand_over(self, session: Session, wire: bytes) -> Outcome:
+        try:
+            reply = await session.text(wire)
+        except Lost as exc:
+            self._pool.discard(session)
+            return Unknown(f"The connection to the mail server was lost after the text: {exc}")
+        except BaseException:
+            self._pool.discard(session)
+            raise
+        if reply.code == 421:
+            self._pool.discard(session)
+        else:
+            self._pool.release(session)
+        return Accepted() if reply.code < 300 else outcome_of(Stage.DOT, reply)
+
+
+def _impossible(session: Session, recipient: bytes, size: int) -> Rejected | None:
+    """What this server has said beforehand that it does not take."""
+    if not recipient.isascii() and not session.takes_utf8:
+        return Rejected(
+            Code.INVALID_ADDRESS, "The mail server takes no address with letters beyond ASCII before the @."
+        )
+    if session.size_max is not None and size > session.size_max:
+        return Rejected(Code.TOO_LONG, f"The mail has {size:,} octets, the mail server takes {session.size_max:,}.")
+    return None
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
