@@ -138,6 +138,9 @@ async def _build(
     catalogue = await _catalogue(config, plugins, database, clock, doors)
     renderer = Renderer(plugins.filters)
     metrics = Metrics()
+    crash = CrashPoints(hooks.crash_at)
+    for name in catalogue.senders:
+        metrics.expect(name)
     engine = Engine(
         database,
         catalogue,
@@ -145,7 +148,7 @@ async def _build(
         clock=clock,
         renderer=renderer,
         metrics=metrics,
-        crash=CrashPoints(hooks.crash_at),
+        crash=crash,
         node=f"{random.SystemRandom().getrandbits(64):016x}",
         notice=_notice(config, catalogue),
         reconcile_cron=config.reconcile.schedule,
@@ -162,6 +165,7 @@ async def _build(
         ids=ids,
         nudge=engine.nudge,
         limits=ActionLimits(creations_per_minute=config.limits.creations_per_minute, schedule=schedule_limits),
+        crash=crash,
     )
     singles = SingleMessages(catalogue, engine.gatekeepers, SingleStore(database), renderer, ids, clock, engine.nudge)
     return Installation(

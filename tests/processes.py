@@ -57,6 +57,7 @@ class GatewayProcess:
             CONFIG.format(port=port, smtp_port=smtp_port, rate=rate, concurrency=concurrency, more=more)
         )
         self._process: asyncio.subprocess.Process | None = None
+        self.starts = 0
         self._session: aiohttp.ClientSession | None = None
         self._log = folder / "gateway.log"
 
@@ -95,6 +96,7 @@ class GatewayProcess:
         environment["GATEWAY_TEST_REPEAT_AFTER_MIN"] = "1"  # drips in tests do not wait for half a minute
         if crash_at is not None:
             environment["GATEWAY_CRASH_AT"] = crash_at
+        self.starts += 1
         with self._log.open("ab") as log:
             self._process = await asyncio.create_subprocess_exec(
                 sys.executable,

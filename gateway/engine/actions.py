@@ -26,6 +26,7 @@ from gateway.engine.action_requests import (
     ScheduleRequest,
 )
 from gateway.engine.catalogue import Catalogue
+from gateway.engine.crash import CrashPoints
 from gateway.engine.creation import ActionLimits, Checked, Convert, Creation, warnings_of
 from gateway.engine.edits import Edited, Edits
 from gateway.engine.findings import Findings
@@ -75,7 +76,9 @@ class BulkActions:
         ids: IdSequence,
         nudge: Callable[[], None],
         limits: ActionLimits | None = None,
+        crash: CrashPoints | None = None,
     ) -> None:
+        self._crash = crash or CrashPoints()
         self._store = ActionStore(database)
         self._reads = ActionReads(database)
         self._recipients = RecipientReads(database)
@@ -148,6 +151,7 @@ class BulkActions:
         """Apply a merge patch, see `Edits.edit`."""
         edited = await self._edits.edit(asker.org, action, patch, check_revision)
         if edited.changed:
+            self._crash.passed("edit_committed")
             self._nudge()
         return edited
 

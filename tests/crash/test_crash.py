@@ -108,8 +108,9 @@ async def test_killed_at_a_named_point_it_goes_on_and_everybody_is_accounted_for
         await gateway.terminate()
         await gateway.start(crash_at=point)
         action = await send_to_all(gateway, **schedule)
-        assert await gateway.wait_for_death(20), f"{point} was never reached:\n{gateway.log}"
-        await gateway.start()
+        if gateway.starts == 2:  # it may have died, and been started again, while the request was answered
+            assert await gateway.wait_for_death(20), f"{point} was never reached:\n{gateway.log}"
+            await gateway.start()
         ended = await wait_until_final(gateway, action)
         assert ended["counts"]["succeeded"] == ended["counts"]["total"] == PEOPLE, ended
         assert (await gateway.cli("verify"))["faults"] == []
