@@ -120,7 +120,7 @@ async def measure(recipients: int) -> Figures:
     with tempfile.TemporaryDirectory(prefix="gateway-bench-") as folder:
         async with SmtpProcess(Path(folder) / "mails.tsv") as smtp:
             installation = GatewayProcess(
-                Path(folder), smtp.port, port=free_port(), rate=10_000_000, concurrency=CONCURRENCY
+                Path(folder), smtp.port, port=free_port(), rate=100_000, concurrency=CONCURRENCY
             )
             async with installation as gateway:
                 await gateway.start()

