@@ -6,13 +6,12 @@ It writes rows and nudges the loops; the loops act on the rows.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Final
 
 import msgspec
 
 from gateway.clock import Clock
-from gateway.contract import Adapter, Channel
+from gateway.contract import Channel
 from gateway.core.forecast import Forecast
 from gateway.core.ids import ActionId, IdSequence, OrgId
 from gateway.core.schedule import Schedule
@@ -27,10 +26,11 @@ from gateway.engine.action_requests import (
 )
 from gateway.engine.catalogue import Catalogue
 from gateway.engine.crash import CrashPoints
-from gateway.engine.creation import ActionLimits, Checked, Convert, Creation, warnings_of
+from gateway.engine.creation import ActionLimits, Convert, Creation
 from gateway.engine.edits import Edited, Edits
 from gateway.engine.findings import Findings
-from gateway.engine.outlook import BATCHES_DEFAULT, Outlook
+from gateway.engine.outlook import Outlook
+from gateway.engine.preview import Preview, Previewing
 from gateway.engine.schedules import read_schedule, warn_of_past_start
 from gateway.errors import Refused
 from gateway.store.action_reads import ActionFilter, ActionReads, ActionStats, ActionView, BatchView
@@ -47,19 +47,6 @@ RETRYABLE: Final = (
     RecipientState.UNKNOWN,
     RecipientState.CANCELLED,
 )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Preview:
-    """What a request would come to. `unreachable`: (code, number, up to 20 names). `segments`: units of the rate."""
-
-    total: int
-    reachable: int
-    unreachable: Sequence[tuple[str, int, Sequence[str]]]
-    segments: int | None
-    forecast: Forecast
-    channel: Channel | None
-    warnings: Sequence[Mapping[str, Any]]
 
 
 class BulkActions:
@@ -100,6 +87,7 @@ class BulkActions:
             self._limits,
             nudge,
         )
+        self._previewing = Previewing(self._outlook, renderer, clock)
         self._edits = Edits(self._store, self._reads, catalogue, renderer, convert, clock, self._limits)
 
     async def clean_up(self) -> int:
@@ -113,27 +101,7 @@ class BulkActions:
     async def preview(self, asker: Asker, request: ActionRequest) -> Preview:
         """What creating it would come to; nothing is stored, and everybody is looked at."""
         checked = await self._creation.check(asker.org, request, rows_max=None)
-        sight = checked.sight
-        own_zones = checked.schedule.drip is not None and checked.schedule.drip.time_zone_mode == "contact"
-        remaining = dict(sight.zones) if own_zones else {"": sight.reachable}
-        sender = checked.content.sender if checked.content else None
-        return Preview(
-            total=sight.total,
-            reachable=sight.reachable,
-            unreachable=[
-                (code, number, tuple(sight.samples.get(code, ()))) for code, number in sight.codes.most_common()
-            ],
-            segments=_segments(checked),
-            forecast=await self._outlook.of_new(
-                checked.schedule,
-                {zone: n for zone, n in remaining.items() if n},
-                sender,
-                self._clock.now(),
-                BATCHES_DEFAULT,
-            ),
-            channel=sender.channel if sender else None,
-            warnings=warnings_of(checked),
-        )
+        return await self._previewing.preview(checked)
 
     async def show(self, org: OrgId, action: ActionId) -> ActionView:
         """One of the org's. NotFound."""
@@ -285,10 +253,3 @@ def _why_not(name: str, entries: Sequence[tuple[int, RecipientState, bool]], sta
     if any(beyond_help for _, _, beyond_help in entries):
         return f"There is nobody behind {name!r} who could be tried again."
     return f"{name!r} is {entries[0][1].label}, not {wanted}."
-
-
-def _segments(checked: Checked) -> int | None:
-    """Null where a message is one unit whatever it says, as with e-mail."""
-    if checked.content is None or type(checked.content.sender.adapter).cost is Adapter.cost:
-        return None
-    return None

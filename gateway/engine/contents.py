@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
+from gateway.contract import Adapter
 from gateway.core.address import plain_email
 from gateway.core.content import MessageContent
 from gateway.core.template import MissingVariable, Renderer, Template, TemplateFault
@@ -54,6 +55,11 @@ def read_content(
     content = replace(msgspec.convert(asked, MessageContent, from_attributes=True), sender=sender.name)
     required = frozenset().union(*(_required(template) for template in templates)) - asked.variables.keys()
     return CheckedContent(content=content, sender=sender, required=required)
+
+
+def charges_by_unit(sender: Sender) -> bool:
+    """Whether the provider counts something finer than messages, such as segments of an SMS."""
+    return type(sender.adapter).cost is not Adapter.cost
 
 
 def _sender(asked: MessageRequest, org: str, catalogue: Catalogue, found: Findings) -> Sender | None:

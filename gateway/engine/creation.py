@@ -17,7 +17,7 @@ from gateway.core.states import FINAL_ACTIONS, ActionStatus
 from gateway.core.template import Renderer
 from gateway.engine.action_requests import ActionRequest, Asker
 from gateway.engine.catalogue import Catalogue, Org
-from gateway.engine.contents import CheckedContent, read_content
+from gateway.engine.contents import CheckedContent, charges_by_unit, read_content
 from gateway.engine.findings import Findings
 from gateway.engine.recipients import CheckedRecipients, Circumstances, read_recipients
 from gateway.engine.schedules import read_schedule, warn_of_past_start
@@ -26,7 +26,7 @@ from gateway.store.action_reads import ActionReads
 from gateway.store.actions import ActionStore, NewAction
 from gateway.store.codec import to_json
 from gateway.store.idempotency import Claim
-from gateway.store.previews import PreviewStore, Sight, Viewing
+from gateway.store.previews import SAMPLE_MAX, PreviewStore, Sight, Viewing
 
 T = TypeVar("T")
 
@@ -202,6 +202,9 @@ class Creation:
                 f"This bulk action is {source.status}: cancel it, or wait for its end, then take over its recipients."
             )
             found.problem("/recipients/bulk_action", detail)
+        elif source.taking:
+            detail = "This bulk action was cancelled while it was still being set up: try again in a moment."
+            found.problem("/recipients/bulk_action", detail, "in_progress")
 
     async def _look_over(
         self,
@@ -226,6 +229,9 @@ class Creation:
                 required=about.required,
                 zone=schedule.time_zone if own_zones else None,
                 rows_max=rows_max,
+                values_of=SAMPLE_MAX
+                if rows_max is None and content is not None and charges_by_unit(content.sender)
+                else 0,
             )
         )
 
@@ -247,7 +253,7 @@ class Creation:
             warnings=to_json(warnings_of(checked)),
             rerun_of=source.action if isinstance(source, OtherAction) else None,
             origin=asker.origin,
-            created_by=asker.caller.key_id,
+            created_by=asker.caller.key_id if asker.origin == "api" else None,  # elsewhere there is no key
             requested_by=request.requested_by,
             now=self._clock.now(),
             claim=claim,

@@ -152,7 +152,7 @@ def _proposal(
     before: dict[str, Any] = {"label": view.label, "schedule": msgspec.to_builtins(schedule_request(stored))}
     if content is not None:
         after["message"] = msgspec.to_builtins(content.content)
-        before["message"] = dict(view.message or {})
+        before["message"] = msgspec.to_builtins(msgspec.convert(view.message, MessageContent))
     changed = frozenset(_differences(before, after)) | fixed
     if not changed:
         return _Proposal(changed=changed, problems=None, change=None)

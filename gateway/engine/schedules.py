@@ -57,15 +57,12 @@ def _start(text: str | None, zone_name: str, found: Findings) -> datetime | None
     except ValueError:
         found.problem("/schedule/start_at", f"{text!r} is not a time: write it as '2026-12-01T09:00:00+01:00'.")
         return None
-    if start.tzinfo is not None:
-        return _in_utc(start, found)
     zone = zone_named(zone_name)
-    return None if zone is None else instant_of(start, zone)  # an unknown zone is a problem of its own
-
-
-def _in_utc(start: datetime, found: Findings) -> datetime | None:
+    if zone is None:
+        found.problem("/schedule/time_zone", f"There is no time zone {zone_name!r}: write one like 'Europe/Berlin'.")
+        return None
     try:
-        return start.astimezone(UTC)
+        return start.astimezone(UTC) if start.tzinfo is not None else instant_of(start, zone)
     except OverflowError:
         found.problem("/schedule/start_at", "The start lies outside the years 1 to 9999.")
         return None

@@ -11,7 +11,7 @@ from gateway.core.ids import ACTION, ActionId, parse_id
 from gateway.core.states import RecipientState
 from gateway.engine.action_requests import ActionEdit, ActionRequest, Asker, ResolveRequest, RetryRequest
 from gateway.engine.actions import BulkActions
-from gateway.engine.creation import SEND
+from gateway.engine.authority import needed_for
 from gateway.errors import NotFound
 from gateway.http.bulk_csv import recipients_csv
 from gateway.http.bulk_wire import (
@@ -156,8 +156,7 @@ class BulkActionRoutes:
 
 def _require(call: Call, operation: str) -> None:
     """Whatever sends messages needs the permission to send, also where it only starts later."""
-    if operation == SEND:
-        call.require("members.edit", "messaging.send")
+    call.require(*needed_for(operation))
 
 
 def _asker(call: Call) -> Asker:

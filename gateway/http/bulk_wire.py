@@ -16,7 +16,7 @@ from gateway.core.ids import ACTION, MESSAGE, format_id
 from gateway.core.schedule import Schedule
 from gateway.core.states import ActionStatus, Counts, RecipientState
 from gateway.engine.action_requests import ScheduleRequest, schedule_request
-from gateway.engine.actions import Preview
+from gateway.engine.preview import Preview
 from gateway.http.paging import PageQuery
 from gateway.store.action_reads import ActionStats, ActionView, BatchView
 from gateway.store.actions import Cancelled

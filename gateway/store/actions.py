@@ -335,7 +335,7 @@ def _take_creation(conn: sqlite3.Connection, org: OrgId, now: int, rate_max: int
     conn.execute("DELETE FROM creations WHERE org = ? AND at <= ?", (org, since))
     number, oldest = conn.execute("SELECT count(*), min(at) FROM creations WHERE org = ?", (org,)).fetchone()
     if number >= rate_max:
-        seconds = max(1, -((since - oldest) // 1_000_000))
+        seconds = RATE_PERIOD.seconds if oldest is None else max(1, -((since - oldest) // 1_000_000))
         raise Refused(
             "bulk_action_rate",
             f"{number} bulk actions were created or retried within the last minute, {rate_max} are allowed: "

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -16,7 +16,7 @@ from gateway.contract import Channel
 from gateway.core.ids import OrgId
 from gateway.core.selection import AddressList, ContactList, Selection
 from gateway.store.addresses import address_sql, is_bad_sql
-from gateway.store.candidates import FIELDS
+from gateway.store.candidates import FIELDS, values_of
 from gateway.store.consent import opted_out_sql
 from gateway.store.database import Database
 from gateway.store.selections import CHUNK, source_of
@@ -42,11 +42,13 @@ class Viewing:
     required: frozenset[str] = frozenset()
     zone: str | None = None  # the action's time zone, where the recipients' own ones are asked for
     rows_max: int | None = None
+    values_of: int = 0  # of how many of the reachable to return the values for a template, at most `SAMPLE_MAX`
 
 
 @dataclass(slots=True)
 class Sight:
-    """What was seen. `codes` counts the unreachable, `samples` names some of them; `zones` counts the reachable.
+    """What was seen. `codes` counts the unreachable, `samples` names some of them; `zones` counts the reachable,
+    `reached` has the values of some for a template.
 
     `complete` is false if only the first `total` recipients were looked at.
     """
@@ -58,6 +60,7 @@ class Sight:
     missing: Counter[str] = field(default_factory=Counter)
     zones: Counter[str] = field(default_factory=Counter)
     without_zone: int = 0
+    reached: list[Mapping[str, Any]] = field(default_factory=list)
 
     def note(self, code: str, name: str, missing: str | None) -> None:
         """One more who cannot be reached."""
@@ -93,7 +96,7 @@ def _look_over(conn: sqlite3.Connection, viewing: Viewing) -> Sight:
     sight = Sight()
     addresses: set[str] = set()
     for rows in _chunks(conn, viewing):
-        for reason, name, address, zone, missing in rows:
+        for reason, name, address, zone, missing, contact, variables in rows:
             sight.total += 1
             again = viewing.skip_duplicates and address is not None and address in addresses
             code = reason or ("duplicate_address" if again else None) or ("missing_variable" if missing else None)
@@ -101,6 +104,8 @@ def _look_over(conn: sqlite3.Connection, viewing: Viewing) -> Sight:
                 sight.note(code, name, missing)
                 continue
             addresses.add(address)
+            if len(sight.reached) < viewing.values_of:
+                sight.reached.append(_values(conn, contact, variables))
             if viewing.zone is not None:
                 sight.without_zone += zone is None
                 sight.zones[zone or viewing.zone] += 1
@@ -161,16 +166,29 @@ def _statement(rows: str, viewing: Viewing) -> str:
     missing = f"CASE {lacking} END" if lacking else "NULL"
     return f"""
         SELECT CASE {" ".join(reasons)} END, COALESCE(c.public_id, r.given), {address}, COALESCE(r.zone, c.time_zone),
-            {missing}
+            {missing}, r.contact, r.variables
         FROM ({rows}) AS r LEFT JOIN contacts AS c ON c.id = r.contact ORDER BY r.position"""
 
 
 def _lacks(name: str, parameter: str) -> str:
-    """A SQL condition: neither the contact nor the recipient's own variables have a value of this name."""
+    """A SQL condition: neither the contact nor the recipient's own variables have a value of this name.
+
+    A contact's own field hides an attribute of the same name, also where it is empty: see `values_of`.
+    """
     having = f"SELECT 1 FROM json_each({{column}}) WHERE key = {parameter} AND type <> 'null'"
-    conditions = [f"NOT EXISTS ({having.format(column=column)})" for column in ("c.attributes", "r.variables")]
-    if name in FIELDS:
+    conditions = [f"NOT EXISTS ({having.format(column='r.variables')})"]
+    if name in FIELDS or name == "id":
         conditions.append(f"c.{name} IS NULL")
-    if name == "id":
-        conditions.append("c.id IS NULL")
+    else:
+        conditions.append(f"NOT EXISTS ({having.format(column='c.attributes')})")
     return f"({' AND '.join(conditions)})"
+
+
+def _values(conn: sqlite3.Connection, contact: int | None, variables: str | None) -> Mapping[str, Any]:
+    row = conn.execute(
+        f"SELECT public_id, attributes, {', '.join(FIELDS)} FROM contacts WHERE id = ?", (contact,)
+    ).fetchone()
+    if row is None:
+        return values_of(None, [None] * len(FIELDS), None, variables)
+    public_id, attributes, *fields = row
+    return values_of(public_id, fields, attributes, variables)

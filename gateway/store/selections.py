@@ -143,6 +143,7 @@ _LISTED_ADDRESSES: Final = """
         CASE WHEN j.value ->> 'valid' = 0 THEN 'invalid_address' END AS code
     FROM json_each(:entries) AS j"""
 
+# Who still waits in an action that was cancelled is cancelled; the sweeper only has not come to its row yet.
 _OTHER_ACTION: Final = f"""
     SELECT r.seq AS position, r.contact AS contact, r.given AS given, r.variables AS variables, r.zone AS zone,
         CASE WHEN r.contact IS NOT NULL THEN NULL WHEN {BEYOND_HELP.format(row="r")} THEN r.code
@@ -150,7 +151,8 @@ _OTHER_ACTION: Final = f"""
             WHEN :channel IS NOT (SELECT channel FROM bulk_actions WHERE id = :source) THEN 'no_address' END AS code
     FROM recipients AS r
     WHERE r.action = :source AND r.seq > :after AND r.seq <= :upto
-        AND r.state IN (SELECT value FROM json_each(:states))"""
+        AND CASE WHEN r.state = 0 AND (SELECT status FROM bulk_actions WHERE id = :source) = 'cancelled' THEN 7
+            ELSE r.state END IN (SELECT value FROM json_each(:states))"""
 
 _OTHER_ACTION_EDGE: Final = """
     SELECT max(seq) FROM

@@ -105,6 +105,7 @@ class World:
         self._task: asyncio.Task[None] | None = None
         self._nodes = itertools.count()
         self.engine: Engine
+        self.catalogue: Catalogue
 
     async def start(self) -> None:
         """Build an engine and run it."""
@@ -150,6 +151,7 @@ class World:
             send_policies=self._policies,
             filters={},
         )
+        self.catalogue = catalogue
         self.engine = Engine(
             self.database,
             catalogue,
@@ -229,8 +231,9 @@ class World:
 
         def operation(conn: Any) -> None:
             conn.execute(
-                "INSERT INTO bulk_actions (id, org, operation, channel, sender, status, work, contact_bound, selection, "
-                "message, schedule, origin, created_at) VALUES (?, 1, 'send_message', 'email', 1, 'queued', 'snapshot', "
+                "INSERT INTO bulk_actions (id, org, operation, channel, sender, status, work, contact_bound, "
+                "selection, message, schedule, origin, created_at) VALUES (?, 1, 'send_message', 'email', 1, 'queued', "
+                "'snapshot', "
                 '(SELECT max(id) FROM contacts), \'{"kind":"all","deleted":false}\', ?, ?, \'api\', ?)',
                 (action, to_json(message), to_json(schedule), to_micros(self.clock.now())),
             )
