@@ -26,11 +26,10 @@ from typing import Final, Self
 
 import msgspec
 
-_fast_loop: Callable[[], asyncio.AbstractEventLoop] | None
 try:
     import uvloop
-except ImportError:
-    _fast_loop = None
+except ImportError:  # an extra: without it everything works, only slower
+    _fast_loop: Callable[[], asyncio.AbstractEventLoop] | None = None
 else:
     _fast_loop = uvloop.new_event_loop
 
@@ -88,6 +87,8 @@ class SmtpServer:
         self._server: asyncio.Server | None = None
         self._sessions: set[SmtpSession] = set()
         self._tasks: set[asyncio.Task[None]] = set()
+        self._wanted = 0
+        self._enough = asyncio.Event()
         self._nobody = asyncio.Event()
         self._nobody.set()
 
@@ -146,6 +147,12 @@ class SmtpServer:
         """Return as soon as no connection is open."""
         await self._nobody.wait()
 
+    async def received(self, count: int) -> None:
+        """Return as soon as at least `count` mails have been accepted."""
+        self._wanted, self._enough = count, asyncio.Event()
+        if self.count < count:
+            await self._enough.wait()
+
     # ---- what sessions call ---------------------------------------------------------------------------------------
 
     def opened(self, session: SmtpSession) -> None:
@@ -170,8 +177,10 @@ class SmtpServer:
         message_id = header_field(headers, b"message-id:")
         subject = header_field(headers, b"subject:")
         self.message_ids[message_id.decode("utf-8", "replace")] += 1
+        self.count += len(recipients)
+        if self._wanted and self.count >= self._wanted:
+            self._enough.set()
         for recipient in recipients:
-            self.count += 1
             if self._file is not None:
                 self._lines.append(record_line(message_id, recipient, subject))
             if self.keep:

@@ -327,8 +327,9 @@ class SmtpSession(asyncio.Protocol):
         if upgraded is not None:
             self._transport = upgraded
             self._secure = True
-            self._silent = False
             self._forget()
+            self._silent = False
+            self.data_received(b"")  # what came with the end of the handshake
 
     # ---- AUTH -----------------------------------------------------------------------------------------------------
 

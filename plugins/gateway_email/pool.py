@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import Final
 
-from gateway import NotSent, Retry
+from gateway import Misconfigured, NotSent
 from gateway_email.session import Session, Unusable
 
 LOWERED_SECONDS: Final = 30.0  # how long a server's own limit on connections is believed before one more is tried
@@ -16,8 +16,9 @@ LOWERED_SECONDS: Final = 30.0  # how long a server's own limit on connections is
 class Pool:
     """At most `limit` connections at once. Every session that `acquire` gives must come back by `release` or `discard`.
 
-    A server that refuses one more connection while others work has a limit of its own: then the sessions there are
-    serve all messages for a while. Only when there is none left does a failure to connect reach the caller.
+    While there is none, one caller connects and the others wait for how that ends: bad credentials are tried once, not
+    once for each message in flight, and a server that is down is told to all of them at once. A server that refuses
+    one more connection while others work has a limit of its own: what there is then serves all messages for a while.
     """
 
     def __init__(
@@ -49,10 +50,8 @@ class Pool:
         """
         while True:
             session = self._take_idle()
-            if session is None and self._size < self._ceiling():
-                session = await self._grow()
-            elif session is None:
-                session = await self._wait_for_one()
+            if session is None:
+                session = await (self._grow() if self._may_grow() else self._wait_for_one())
             if session is not None:
                 return session
 
@@ -95,28 +94,38 @@ class Pool:
             self.discard(session)
         return None
 
-    def _ceiling(self) -> int:
+    def _may_grow(self) -> bool:
+        if not self._established:
+            return self._size == 0
         lowered = asyncio.get_running_loop().time() < self._lowered_until
-        return min(self._limit, max(1, self._lowered_to)) if lowered else self._limit
+        return self._size < (min(self._limit, self._lowered_to) if lowered else self._limit)
 
     async def _grow(self) -> Session | None:
-        """A new session. None if the server takes no more, but some are at work that can be waited for."""
+        """A new session. None if the server takes no more, but there are others that can be waited for."""
         self._size += 1
         try:
             session = await self._connect()
-        except BaseException as exc:
+        except (NotSent, Unusable) as exc:
             self._size -= 1
-            self._wake_one()
-            if self._established and _may_be_a_limit(exc):
-                self._lowered_to = self._established
-                self._lowered_until = asyncio.get_running_loop().time() + LOWERED_SECONDS
-                return None
+            if self._size == 0:
+                self._fail_all(exc)
+                raise
+            if isinstance(exc, Unusable) and isinstance(exc.outcome, Misconfigured):
+                raise
+            self._lowered_to = self._size
+            self._lowered_until = asyncio.get_running_loop().time() + LOWERED_SECONDS
+            return None
+        except BaseException:
+            self._size -= 1
+            self._hand_on(None)
             raise
         self._established += 1
+        if self._established == 1:
+            self._wake_all()
         return session
 
     async def _wait_for_one(self) -> Session | None:
-        """A session that came back, or None: there is room for a new one."""
+        """A session that came back, or None: look again. Raises what kept another caller from connecting."""
         waiter: asyncio.Future[Session | None] = asyncio.get_running_loop().create_future()
         self._waiters.append(waiter)
         try:
@@ -124,32 +133,33 @@ class Pool:
         except asyncio.CancelledError:
             if waiter.cancelled():
                 self._waiters.remove(waiter)
-            elif (session := waiter.result()) is not None:  # it was handed over in the very moment of the cancellation
-                self.release(session)
-            else:
-                self._wake_one()
+            elif waiter.exception() is None:  # it was served in the very moment of the cancellation
+                session = waiter.result()
+                self._hand_on(None) if session is None else self.release(session)
             raise
 
     def _hand_on(self, session: Session | None) -> bool:
         """Give the session, or the room for one, to who has waited longest. False if nobody waits."""
-        while self._waiters:
-            waiter = self._waiters[0]
-            if not waiter.done():
-                self._waiters.popleft()
+        for waiter in self._waiters:
+            if not waiter.done():  # else it is cancelled, and about to remove itself
+                self._waiters.remove(waiter)
                 waiter.set_result(session)
                 return True
-            self._waiters.rotate(-1)  # cancelled, and about to remove itself
-            if all(other.done() for other in self._waiters):
-                return False
         return False
 
-    def _wake_one(self) -> None:
-        self._hand_on(None)
+    def _wake_all(self) -> None:
+        while self._hand_on(None):
+            pass
+
+    def _fail_all(self, exc: NotSent | Unusable) -> None:
+        for waiter in [waiter for waiter in self._waiters if not waiter.done()]:
+            self._waiters.remove(waiter)
+            waiter.set_exception(exc)
 
     def _forget(self, session: Session) -> None:
         self._size -= 1
         self._established -= 1
-        self._wake_one()
+        self._hand_on(None)
 
     def _say_goodbye(self, session: Session) -> None:
         """QUIT beside everything else: no message waits for it."""
@@ -170,8 +180,3 @@ class Pool:
             self._say_goodbye(session)
         if self._idle:
             self._plan_sweep()
-
-
-def _may_be_a_limit(exc: BaseException) -> bool:
-    """Whether a failure to connect may come from too many connections, and not from credentials or a cancellation."""
-    return isinstance(exc, NotSent) or (isinstance(exc, Unusable) and isinstance(exc.outcome, Retry))

@@ -1,0 +1,456 @@
+"""The SMTP adapter against a real server on loopback that misbehaves as told."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from gateway import Accepted, Code, Misconfigured, NotSent, Outcome, Rejected, Retry, Unknown
+from gateway.errors import Invalid
+from gateway.testing.smtp_server import Act, Fault, Faults, SmtpServer, Stage
+from gateway_email import gateway_adapters, gateway_channels
+from gateway_email.smtp import SmtpAdapter
+from tests.plugins.email.harness import PATIENCE_SECONDS, RecordingLog, adapter_for, mail, settings, tools
+from tests.plugins.email.tls import server_context, write_certificate
+
+
+async def send_one(server: SmtpServer, *faults: Fault, **more: object) -> Outcome:
+    server.faults = Faults(faults)
+    async with adapter_for(server, **more) as adapter:
+        return await adapter.send(mail())
+
+
+async def test_a_mail_arrives_with_its_envelope(server: SmtpServer) -> None:
+    assert await send_one(server) == Accepted()
+    (received,) = server.messages
+    assert (received.sender, received.recipient) == ("news@grace.example", "m1@example.org")
+    assert (received.message_id, received.subject) == ("<msg_1@grace.example>", "News")
+
+
+async def test_a_second_attempt_has_the_same_message_id(server: SmtpServer) -> None:
+    async with adapter_for(server) as adapter:
+        await adapter.send(mail())
+        await adapter.send(mail())
+    assert server.duplicates == {"<msg_1@grace.example>": 2}
+
+
+async def test_many_mails_share_one_connection(server: SmtpServer) -> None:
+    async with adapter_for(server) as adapter:
+        for number in range(5):
+            assert await adapter.send(mail(number)) == Accepted()
+    assert (server.count, server.connections) == (5, 1)
+
+
+async def test_a_connection_is_replaced_after_its_share_of_messages(server: SmtpServer) -> None:
+    async with adapter_for(server, messages_per_connection=2) as adapter:
+        for number in range(5):
+            assert await adapter.send(mail(number)) == Accepted()
+    assert (server.count, server.connections) == (5, 3)
+
+
+async def test_twenty_at_once_use_twenty_connections_and_each_mail_arrives_once(server: SmtpServer) -> None:
+    async with adapter_for(server) as adapter:
+        numbers = iter(range(400))
+
+        async def work() -> set[Outcome]:
+            return {await adapter.send(mail(number)) for number in numbers}
+
+        outcomes = await asyncio.gather(*(work() for _ in range(20)))
+    assert set().union(*outcomes) == {Accepted()}
+    assert (server.count, server.duplicates, server.connections) == (400, {}, 20)
+
+
+async def test_no_more_connections_than_the_settings_allow(server: SmtpServer) -> None:
+    async with adapter_for(server, connections=3) as adapter:
+        outcomes = await asyncio.gather(*(adapter.send(mail(number)) for number in range(30)))
+    assert set(outcomes) == {Accepted()}
+    assert (server.count, server.connections) == (30, 3)
+
+
+async def test_a_server_with_a_limit_of_its_own_is_sent_to_over_what_it_grants(server: SmtpServer) -> None:
+    server.faults = Faults([Fault(stage=Stage.GREETING, reply="421 4.7.0 Too many connections", first=3)])
+    async with adapter_for(server) as adapter:
+        outcomes = await asyncio.gather(*(adapter.send(mail(number)) for number in range(30)))
+        assert server.open_connections <= 2
+    assert set(outcomes) == {Accepted()}
+    assert server.count == 30
+
+
+async def test_an_idle_connection_is_closed(server: SmtpServer) -> None:
+    async with adapter_for(server, idle_seconds=0.05) as adapter:
+        await adapter.send(mail())
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            await server.all_closed()
+        assert await adapter.send(mail(2)) == Accepted()
+    assert server.connections == 2
+
+
+async def test_a_mail_goes_through_after_the_server_was_restarted(server: SmtpServer) -> None:
+    async with adapter_for(server) as adapter:
+        await asyncio.gather(*(adapter.send(mail(number)) for number in range(4)))
+        await server.refuse()
+        server.drop()
+        await server.all_closed()
+        with pytest.raises(NotSent, match="cannot be reached"):
+            await adapter.send(mail(5))
+        await server.listen()
+        assert await adapter.send(mail(5)) == Accepted()
+    assert server.count == 5
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        Fault(stage=Stage.MAIL, reply="421 4.4.2 Idle for too long", first=2, times=1),
+        Fault(stage=Stage.MAIL, act=Act.DISCONNECT, first=2, times=1),
+        Fault(stage=Stage.DATA, act=Act.DISCONNECT, first=2, times=1),
+    ],
+    ids=["421", "disconnect at MAIL", "disconnect at DATA"],
+)
+async def test_a_kept_connection_that_the_server_ended_is_replaced_in_silence(server: SmtpServer, fault: Fault) -> None:
+    server.faults = Faults([fault])
+    async with adapter_for(server) as adapter:
+        assert await adapter.send(mail(1)) == Accepted()
+        assert await adapter.send(mail(2)) == Accepted()
+    assert (server.count, server.duplicates, server.connections) == (2, {}, 2)
+
+
+async def test_after_a_refused_recipient_the_connection_serves_the_next(server: SmtpServer) -> None:
+    server.faults = Faults([Fault(stage=Stage.RCPT, reply="550 5.1.1 Nobody", to="m1@*")])
+    async with adapter_for(server) as adapter:
+        assert isinstance(await adapter.send(mail(1)), Rejected)
+        assert await adapter.send(mail(2)) == Accepted()
+    assert ([received.recipient for received in server.messages], server.connections) == (["m2@example.org"], 1)
+
+
+# ---- what is certain when something breaks ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("stage", [Stage.MAIL, Stage.RCPT, Stage.DATA])
+@pytest.mark.parametrize("act", [Act.DISCONNECT, Act.GARBAGE])
+async def test_lost_before_the_text_it_is_certainly_not_sent(server: SmtpServer, stage: Stage, act: Act) -> None:
+    outcome = await send_one(server, Fault(stage=stage, act=act))
+    assert isinstance(outcome, Retry)
+    assert outcome.scope == "message"
+    assert server.count == 0
+
+
+@pytest.mark.parametrize("act", [Act.DISCONNECT, Act.GARBAGE])
+async def test_lost_after_the_final_dot_it_is_unknown(server: SmtpServer, act: Act) -> None:
+    outcome = await send_one(server, Fault(stage=Stage.DOT, act=act))
+    assert isinstance(outcome, Unknown)
+    assert server.count == 1
+
+
+async def test_lost_in_the_middle_of_the_text_it_is_unknown(server: SmtpServer) -> None:
+    server.faults = Faults([Fault(stage=Stage.CONTENT, act=Act.DISCONNECT)])
+    async with adapter_for(server) as adapter:
+        assert isinstance(await adapter.send(mail(text="x" * 70 + "\n" + "line\n" * 400_000)), Unknown)
+    assert server.count == 0
+
+
+@pytest.mark.parametrize("reply", ["250", "25", "2xx fine", "354 again", "999 what", "250-a\n999 b"], ids=repr)
+async def test_only_a_whole_positive_answer_after_the_dot_counts_as_accepted(server: SmtpServer, reply: str) -> None:
+    fault = Fault(stage=Stage.DOT, act=Act.GARBAGE, reply=reply.replace("\n", "\r\n"))
+    outcome = await send_one(server, fault)
+    assert isinstance(outcome, Accepted if reply == "250" else Unknown)
+
+
+@pytest.mark.parametrize("stage", [Stage.MAIL, Stage.RCPT, Stage.DATA, Stage.EHLO, Stage.GREETING])
+async def test_silence_before_the_text_ends_by_itself_and_is_certain(server: SmtpServer, stage: Stage) -> None:
+    server.faults = Faults([Fault(stage=stage, act=Act.HANG)])
+    async with adapter_for(server, envelope_timeout_seconds=0.1) as adapter:
+        assert isinstance(await adapter.send(mail()), Retry)
+    assert server.count == 0
+
+
+async def test_a_server_that_accepts_connections_and_says_nothing_cannot_be_reached(server: SmtpServer) -> None:
+    server.faults = Faults([Fault(stage=Stage.GREETING, act=Act.HANG)])
+    async with adapter_for(server, connect_timeout_seconds=0.1) as adapter:
+        with pytest.raises(NotSent, match=r"did not answer within 0\.1 s"):
+            await adapter.send(mail())
+
+
+@pytest.mark.parametrize(
+    ("stage", "act"),
+    [
+        *((stage, Act.HANG) for stage in (Stage.GREETING, Stage.EHLO, Stage.MAIL, Stage.RCPT, Stage.DATA)),
+        (Stage.CONTENT, Act.HANG),
+        (Stage.DOT, Act.HANG),
+        (Stage.DOT, Act.TRICKLE),
+        (Stage.GREETING, Act.TRICKLE),
+    ],
+)
+async def test_cancelled_at_the_deadline_it_leaves_no_connection(server: SmtpServer, stage: Stage, act: Act) -> None:
+    server.faults = Faults([Fault(stage=stage, act=act)])
+    async with adapter_for(server) as adapter:
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.1):
+                await adapter.send(mail(text="line\n" * 200_000))
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            await server.all_closed()
+        server.faults = Faults()
+        assert await adapter.send(mail(2)) == Accepted()
+
+
+async def test_cancelled_while_waiting_for_a_connection_it_takes_none_with_it(server: SmtpServer) -> None:
+    server.faults = Faults([Fault(stage=Stage.DOT, act=Act.HANG, to="m1@*")])
+    async with adapter_for(server, connections=1) as adapter:
+        first = asyncio.create_task(adapter.send(mail(1)))
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            await server.received(1)
+        waiting = [asyncio.create_task(adapter.send(mail(number))) for number in (2, 3, 4)]
+        await asyncio.sleep(0)
+        waiting[0].cancel()
+        first.cancel()
+        outcomes = await asyncio.gather(first, *waiting, return_exceptions=True)
+    assert [type(outcome) for outcome in outcomes] == [asyncio.CancelledError] * 2 + [Accepted] * 2
+
+
+# ---- what the server's words mean ---------------------------------------------------------------------------------
+
+
+async def test_a_server_that_is_not_there_cannot_be_reached(server: SmtpServer) -> None:
+    await server.refuse()
+    with pytest.raises(NotSent, match=rf"127\.0\.0\.1:{server.port} cannot be reached"):
+        await send_one(server)
+
+
+@pytest.mark.parametrize("reply", ["554 5.3.2 No service here", "421 4.3.2 Closing", "450 4.7.1 Later"])
+async def test_a_greeting_that_refuses_holds_the_sender_for_a_while(server: SmtpServer, reply: str) -> None:
+    outcome = await send_one(server, Fault(stage=Stage.GREETING, reply=reply))
+    assert isinstance(outcome, Retry)
+    assert outcome.scope == "sender"
+
+
+async def test_a_greeting_that_is_not_smtp_cannot_be_reached(server: SmtpServer) -> None:
+    with pytest.raises(NotSent, match="not SMTP"):
+        await send_one(server, Fault(stage=Stage.GREETING, act=Act.GARBAGE))
+
+
+async def test_a_recipient_beyond_ascii_is_written_to_where_the_server_can(server: SmtpServer) -> None:
+    async with adapter_for(server) as adapter:
+        assert await adapter.send(mail(to="zoë@bücher.example")) == Accepted()
+    (received,) = server.messages
+    assert received.recipient == "zoë@xn--bcher-kva.example"
+    assert received.options.endswith("SMTPUTF8")
+
+
+async def test_a_recipient_beyond_ascii_is_refused_where_the_server_cannot(server: SmtpServer) -> None:
+    server.smtputf8 = False
+    async with adapter_for(server) as adapter:
+        outcome = await adapter.send(mail(to="zoë@example.org"))
+        assert await adapter.send(mail(to="zoe@bücher.example")) == Accepted()
+    assert isinstance(outcome, Rejected)
+    assert outcome.code is Code.INVALID_ADDRESS
+    assert (server.messages[0].recipient, server.connections) == ("zoe@xn--bcher-kva.example", 1)
+
+
+async def test_a_mail_that_the_server_has_said_is_too_large_is_not_begun(server: SmtpServer) -> None:
+    server.size_max = 1_000
+    async with adapter_for(server) as adapter:
+        outcome = await adapter.send(mail(text="word " * 300))
+    assert isinstance(outcome, Rejected)
+    assert outcome.code is Code.TOO_LONG
+
+
+@pytest.mark.parametrize("text", ["a\0b", "half \ud83d"], ids=["NUL", "surrogate"])
+async def test_a_text_that_no_mail_can_carry_is_refused_without_a_connection(server: SmtpServer, text: str) -> None:
+    async with adapter_for(server) as adapter:
+        message = mail(text=text)
+        assert adapter.refuse(message) == await adapter.send(message)
+        assert isinstance(adapter.refuse(message), Rejected)
+    assert server.connections == 0
+
+
+# ---- credentials and encryption -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("mechanism", ["PLAIN", "LOGIN"])
+async def test_it_authenticates(server: SmtpServer, mechanism: str) -> None:
+    server.credentials = {"grace": "pässword"}
+    server.mechanisms = (mechanism,)
+    assert await send_one(server, username="grace", password="pässword") == Accepted()
+
+
+@pytest.mark.parametrize("mechanism", ["PLAIN", "LOGIN"])
+async def test_bad_credentials_hold_the_sender(server: SmtpServer, mechanism: str) -> None:
+    server.credentials = {"grace": "right"}
+    server.mechanisms = (mechanism,)
+    async with adapter_for(server, username="grace", password="wrong") as adapter:
+        outcome = await adapter.send(mail())
+        assert isinstance(outcome, Misconfigured)
+        assert outcome.scope == "sender"
+        assert "535" in outcome.reason
+        assert "wrong" not in outcome.reason
+        server.credentials = {"grace": "wrong"}
+        assert await adapter.send(mail()) == Accepted()
+
+
+async def test_bad_credentials_are_tried_once_for_all_messages_in_flight(server: SmtpServer) -> None:
+    server.credentials = {"grace": "right"}
+    async with adapter_for(server, username="grace", password="wrong") as adapter:
+        outcomes = await asyncio.gather(*(adapter.send(mail(number)) for number in range(20)))
+    assert {type(outcome) for outcome in outcomes} == {Misconfigured}
+    assert server.connections == 1
+
+
+async def test_a_server_that_is_down_is_told_to_all_messages_in_flight_at_once(server: SmtpServer) -> None:
+    server.faults = Faults([Fault(stage=Stage.GREETING, act=Act.DISCONNECT)])
+    async with adapter_for(server) as adapter:
+        outcomes = await asyncio.gather(*(adapter.send(mail(n)) for n in range(20)), return_exceptions=True)
+    assert {type(outcome) for outcome in outcomes} == {NotSent}
+    assert server.connections == 1
+
+
+async def test_missing_credentials_hold_the_sender(server: SmtpServer) -> None:
+    server.credentials = {"grace": "right"}
+    outcome = await send_one(server)
+    assert isinstance(outcome, Misconfigured)
+    assert "530" in outcome.reason
+
+
+async def test_no_mechanism_in_common_holds_the_sender(server: SmtpServer) -> None:
+    server.credentials = {"grace": "right"}
+    server.mechanisms = ("XOAUTH2",)
+    outcome = await send_one(server, username="grace", password="right")
+    assert isinstance(outcome, Misconfigured)
+    assert "xoauth2" in outcome.reason
+
+
+async def test_an_authentication_that_is_out_of_order_is_tried_later(server: SmtpServer) -> None:
+    server.credentials = {"grace": "right"}
+    fault = Fault(stage=Stage.AUTH, reply="454 4.7.0 Temporary authentication failure")
+    outcome = await send_one(server, fault, username="grace", password="right")
+    assert isinstance(outcome, Retry)
+    assert outcome.scope == "sender"
+
+
+@pytest.mark.parametrize("security", ["starttls", "tls"])
+async def test_it_encrypts(security: str, tmp_path: Path) -> None:
+    context = server_context(tmp_path)
+    async with SmtpServer(tls=context, implicit_tls=security == "tls", credentials={"grace": "right"}) as server:
+        trusted = str(write_certificate(tmp_path))
+        more = {"security": security, "tls_ca_file": trusted, "username": "grace", "password": "right"}
+        assert await send_one(server, **more) == Accepted()
+
+
+@pytest.mark.parametrize("security", ["starttls", "tls"])
+async def test_a_certificate_that_is_not_trusted_holds_the_sender(security: str, tmp_path: Path) -> None:
+    async with SmtpServer(tls=server_context(tmp_path), implicit_tls=security == "tls") as server:
+        outcome = await send_one(server, security=security)
+        assert isinstance(outcome, Misconfigured)
+        assert "certificate" in outcome.reason
+        assert await send_one(server, security=security, tls_verify=False) == Accepted()
+
+
+async def test_nothing_is_sent_in_the_clear_when_encryption_is_wanted(server: SmtpServer) -> None:
+    outcome = await send_one(server, security="starttls")
+    assert isinstance(outcome, Misconfigured)
+    assert "STARTTLS" in outcome.reason
+    assert server.count == 0
+
+
+@pytest.mark.parametrize("stage", [Stage.STARTTLS, Stage.EHLO, Stage.MAIL, Stage.DOT])
+async def test_a_silent_encrypted_server_leaves_no_connection(stage: Stage, tmp_path: Path) -> None:
+    async with SmtpServer(tls=server_context(tmp_path)) as server:
+        passes = 2 if stage is Stage.EHLO else 1  # the second one is inside TLS
+        server.faults = Faults([Fault(stage=stage, act=Act.HANG, first=passes)])
+        async with adapter_for(server, security="starttls", tls_verify=False) as adapter:
+            with pytest.raises(TimeoutError):
+                async with asyncio.timeout(0.2):
+                    await adapter.send(mail())
+
+
+async def test_a_server_that_speaks_no_tls_where_tls_is_wanted_cannot_be_reached(server: SmtpServer) -> None:
+    with pytest.raises(NotSent, match="cannot be reached"):
+        await send_one(server, security="tls")
+
+
+async def test_an_encryption_that_is_never_negotiated_ends_by_itself(server: SmtpServer) -> None:
+    silent = Fault(stage=Stage.GREETING, act=Act.HANG)
+    with pytest.raises(NotSent, match=r"did not answer within 0\.1 s"):
+        await send_one(server, silent, security="tls", connect_timeout_seconds=0.1)
+
+
+# ---- check, settings, plugin --------------------------------------------------------------------------------------
+
+
+async def test_check_finds_a_server_well_and_leaves_no_connection(server: SmtpServer) -> None:
+    server.credentials = {"grace": "right"}
+    async with adapter_for(server, username="grace", password="right") as adapter:
+        assert await adapter.check() is None
+        await server.all_closed()
+
+
+async def test_check_says_what_is_wrong(server: SmtpServer) -> None:
+    server.credentials = {"grace": "right"}
+    async with adapter_for(server, username="grace", password="wrong") as adapter:
+        assert "535" in (await adapter.check() or "")
+        await server.refuse()
+        assert "cannot be reached" in (await adapter.check() or "")
+
+
+async def test_a_password_in_the_clear_beyond_this_machine_is_warned_of(server: SmtpServer) -> None:
+    log = RecordingLog()
+    account = {"username": "grace", "password": "right"}
+    await SmtpAdapter(settings(server, **account), tools(log)).open()
+    assert log.events == []
+    await SmtpAdapter(settings(server, host="mail.example", **account), tools(log)).open()
+    assert log.events == ["smtp_password_in_the_clear"]
+
+
+async def test_a_ca_file_that_is_not_there_keeps_only_this_sender_from_opening(
+    server: SmtpServer, tmp_path: Path
+) -> None:
+    adapter = SmtpAdapter(settings(server, security="tls", tls_ca_file=str(tmp_path / "none.pem")), tools())
+    with pytest.raises(OSError, match="No such file"):
+        await adapter.open()
+
+
+def test_an_unknown_mail_is_sent_again_and_nothing_is_promised_that_smtp_has_not(server: SmtpServer) -> None:
+    capabilities = SmtpAdapter(settings(server), tools()).capabilities
+    assert capabilities.on_unknown == "resend"
+    assert not capabilities.receipts
+    assert not capabilities.lookup
+    assert capabilities.idempotent_for is None
+
+
+@pytest.mark.parametrize(
+    ("setting", "value", "said"),
+    [
+        ("from", "Grace Church", "Must be an address such as"),
+        ("from", "Grace\r\nBcc: x@y.example <news@grace.example>", "Must be an address such as"),
+        ("from", "zoë@grace.example", "must be ASCII"),
+        ("reply_to", "nobody", "Must be an address such as|needs exactly one @"),
+        ("security", "ssl", "none"),
+        ("port", 0, "1"),
+        ("helo", "a b", "host name"),
+        ("host", "a\r\nb", "host|pattern|match"),
+        ("username", "grace", "come together"),
+        ("idle_seconds", 0, "0"),
+        ("hots", "x", "host"),
+    ],
+)
+def test_a_bad_setting_is_named(server: SmtpServer, setting: str, value: object, said: str) -> None:
+    with pytest.raises(Invalid, match=said):
+        settings(server, **{setting: value})
+
+
+@pytest.mark.parametrize(("security", "port"), [("none", 25), ("starttls", 587), ("tls", 465)])
+def test_the_port_follows_the_security(server: SmtpServer, security: str, port: int) -> None:
+    assert settings(server, port=None, security=security).port == port
+
+
+def test_a_password_is_never_shown(server: SmtpServer) -> None:
+    assert "hunter2" not in repr(settings(server, username="grace", password="hunter2"))
+
+
+def test_the_plugin_brings_the_channel_and_its_adapter() -> None:
+    (channel,) = gateway_channels()
+    assert (channel.name, gateway_adapters()) == ("email", (SmtpAdapter,))
+    assert channel.normalise(" Ada@Example.ORG ", "NG") == "Ada@example.org"
+    with pytest.raises(ValueError, match="before the @"):
+        channel.normalise("a..b@example.org", None)
