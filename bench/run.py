@@ -36,7 +36,8 @@ TEXT = (
 )
 HTML = (
     "<html><body><p>Dear <b>{{ first_name }}</b>,</p>"
-    "<p>Thank you for being part of our community in {{ city }}. Your plan is “{{ plan }}”, your number is {{ id }}.</p><p>"
+    "<p>Thank you for being part of our community in {{ city }}. "
+    "Your plan is “{{ plan }}”, your number is {{ id }}.</p><p>"
     + "We would be glad to see you on Sunday — there will be music, food and good company. " * 6
     + "</p></body></html>"
 )
@@ -144,7 +145,9 @@ async def run(gateway: GatewayProcess, smtp: SmtpProcess, recipients: int) -> Fi
     assert status == 201, action
     seen = await watch(gateway, action["id"], started)
     cpu = cpu_seconds(gateway.pid) - cpu
-    assert seen.latencies and seen.first_message and seen.snapshot
+    assert seen.latencies
+    assert seen.first_message
+    assert seen.snapshot
     latencies = statistics.quantiles(seen.latencies, n=100)
     return Figures(
         recipients=recipients,

@@ -1,7 +1,11 @@
-"""The plugin contract: the types. `hookspecs.py` is the other half; read it first.
+"""The plugin contract, second half: the types. Read `hookspecs.py` first; then this from top to bottom.
 
-Promises to authors: fields and methods are only added, with defaults (CONTRACT_VERSION). Times are aware UTC datetimes, durations
-timedeltas. Nothing here is mutable. The module imports neither aiohttp nor the rest of the gateway.
+What the gateway promises to authors: within a major version of `CONTRACT_VERSION` fields and methods are only added,
+and added with defaults. All values are immutable. Instants are aware datetimes in UTC, durations timedeltas. This
+module imports neither aiohttp nor the rest of the gateway.
+
+The order here is that of a message's life: what a send answers, what is sent, what comes back, look-ups, the adapter
+and what it is given; then policies, and operations on contacts.
 """
 
 from __future__ import annotations
@@ -17,19 +21,24 @@ import msgspec
 CONTRACT_VERSION = "1.0"
 
 
-class Value(msgspec.Struct, frozen=True): ...
+class Value(msgspec.Struct, frozen=True):
+    """The base of every value here: frozen, compared by content."""
 
 
 class Secret(str):
-    """A setting given as `{env=}`, `{file=}`, `{credential=}` or plain text. `repr` and logs show `***`."""
+    """A setting given as `{ env = }`, `{ file = }`, `{ credential = }` or as plain text. Its `repr` hides it."""
+
+    __slots__ = ()
 
     def __repr__(self) -> str:
         return "Secret('***')"
 
 
-# ---- what a send answers: returned, never raised ------------------------------------------------------------------------
+# What a send answers. Returned, never raised: an exception that escapes `send` means that nobody knows.
+
+
 class Code(StrEnum):
-    """Why a recipient failed: callers branch on it. The provider's own code goes beside it, in `provider_code`."""
+    """Why a recipient failed: callers of the API branch on it. The provider's own code goes beside it."""
 
     INVALID_ADDRESS = "invalid_address"
     UNREACHABLE = "unreachable"
@@ -43,21 +52,31 @@ class Code(StrEnum):
 
 
 class Accepted(Value, frozen=True):
-    """The provider took it. Success at once without `capabilities.receipts`, else handed over until a receipt or the deadline."""
+    """The provider took it.
 
-    provider_ids: tuple[str, ...] = ()  # () if it gives none; several for a text sent in parts (all must be delivered)
+    A success at once where `capabilities.receipts` is false; else handed over until a receipt comes or the sender's
+    `receipt_deadline` passes. `provider_ids`: () if it gives none, several for a text that it sends in parts.
+    """
+
+    provider_ids: tuple[str, ...] = ()
 
 
 class Retry(Value, frozen=True):
-    """Certainly not sent. Tried again after `after` (None: our back-off) until the sender's `retry_for` is over."""
+    """Certainly not sent, and worth another try: after `after` (None: our back-off), until `retry_for` is over.
+
+    `scope` "sender" holds every message of this sender for that long, and does not count as an attempt of this one.
+    """
 
     reason: str
     after: timedelta | None = None
-    scope: Literal["message", "sender"] = "message"  # sender: hold every message of this sender, not only this one
+    scope: Literal["message", "sender"] = "message"
 
 
 class Rejected(Value, frozen=True):
-    """Certainly not sent, and never will be. `address_dead`: nothing more to this address on this channel."""
+    """Certainly not sent, and never will be: the recipient fails.
+
+    `address_dead`: the address does not exist any more, and nothing more goes to it on this channel.
+    """
 
     code: Code
     reason: str
@@ -66,14 +85,21 @@ class Rejected(Value, frozen=True):
 
 
 class OptedOut(Value, frozen=True):
-    """The provider knows the person left. Recorded as an opt-out; the recipient is skipped. No category: everything."""
+    """The provider knows that this person left: recorded as an opt-out, the recipient is skipped.
+
+    `category` None: everything on this channel.
+    """
 
     reason: str
     category: str | None = None
 
 
 class Misconfigured(Value, frozen=True):
-    """Ours to repair (credentials, account, template): the recipient returns to pending; the sender, or the action, is held."""
+    """Ours to repair: credentials, an account, a template. Nobody is spent.
+
+    The recipient goes back to pending. Scope "sender" holds the sender and probes it each minute with `check`; scope
+    "action" pauses the bulk action and tells the operator.
+    """
 
     reason: str
     scope: Literal["sender", "action"] = "sender"
@@ -88,15 +114,19 @@ class Unknown(Value, frozen=True):
 Outcome = Accepted | Retry | Rejected | OptedOut | Misconfigured | Unknown
 
 
-# ---- what is sent -------------------------------------------------------------------------------------------------------
+# What is sent.
+
+
 class Media(Value, frozen=True):
+    """A file that the provider fetches, or is given."""
+
     url: str
     content_type: str | None = None
     filename: str | None = None
 
 
 class TemplateUse(Value, frozen=True):
-    """A template the provider has approved, with its parameters rendered for this recipient."""
+    """A template that the provider has approved, with its parameters rendered for this recipient."""
 
     name: str
     language: str
@@ -104,9 +134,12 @@ class TemplateUse(Value, frozen=True):
 
 
 class Outbound(Value, frozen=True, kw_only=True):
-    """One message to one address, rendered, after the gate."""
+    """One message to one address: rendered, past the gate, and on our disk as an intent.
 
-    ref: str  # [a-z0-9_]{1,40}, the same on every attempt: idempotency key, Message-ID, echo
+    `ref` matches [a-z0-9_]{1,40} and is the same on every attempt: use it as idempotency key, Message-ID and echo.
+    """
+
+    ref: str
     attempt: int  # 1, 2, ...
     to: str  # as the channel's `normalise` spelled it
     text: str | None = None
@@ -117,12 +150,16 @@ class Outbound(Value, frozen=True, kw_only=True):
     headers: Mapping[str, str] = {}  # e-mail only
     reply_to: str | None = None
     quotes: str | None = None  # provider id of the inbound message that this answers
-    callback_url: str | None = None  # the sender's callback URL carrying `ref`; None without `public_url`
+    callback_url: str | None = None  # the sender's callback URL carrying `ref`; None without a public URL
     expires_at: datetime | None = None
 
 
-# ---- what comes back ----------------------------------------------------------------------------------------------------
+# What comes back.
+
+
 class Status(StrEnum):
+    """What a provider says about a message."""
+
     ACCEPTED = "accepted"
     SENT = "sent"
     DELIVERED = "delivered"
@@ -135,12 +172,16 @@ class Status(StrEnum):
 
 
 class Receipt(Value, frozen=True, kw_only=True):
-    """Matched by `ref`, else by the first known of `provider_ids`; parked 24 h if none is. Order and repetition do not matter."""
+    """What became of a message. Order and repetition of receipts do not matter.
+
+    Matched by `ref`, else by the first known of `provider_ids` (unique within a sender: compose them if the provider's
+    are not), else parked for 24 hours. `at` is the provider's clock; None: the time of arrival.
+    """
 
     status: Status
     ref: str | None = None
-    provider_ids: tuple[str, ...] = ()  # unique within one sender: compose them if the provider's are not
-    at: datetime | None = None  # the provider's clock; None: time of arrival
+    provider_ids: tuple[str, ...] = ()
+    at: datetime | None = None
     code: Code | None = None
     reason: str | None = None
     provider_code: str | None = None
@@ -148,10 +189,10 @@ class Receipt(Value, frozen=True, kw_only=True):
 
 
 class Inbound(Value, frozen=True, kw_only=True):
-    """A person wrote. Kept once per (sender, provider_id)."""
+    """A person wrote. Kept once for each (sender, provider_id)."""
 
     provider_id: str
-    address: str  # raw: the core normalises it
+    address: str  # raw: the gateway normalises it
     aliases: tuple[str, ...] = ()  # other ids of the same person on this channel
     text: str = ""
     at: datetime | None = None
@@ -176,23 +217,29 @@ Event = Receipt | Inbound | Consent
 
 
 class CallbackRequest(Value, frozen=True, kw_only=True):
+    """A request of a provider to `/callbacks/{sender}`."""
+
     method: str
-    url: str  # configured public URL + path and query as received: what providers sign
-    tail: str  # path after /callbacks/{sender}: "" or "/bounce"
+    url: str  # the configured public URL, with path and query as received: what providers sign
+    tail: str  # the path after /callbacks/{sender}: "" or "/bounce"
     query: tuple[tuple[str, str], ...]
     headers: Mapping[str, str]  # names in lower case
     body: bytes  # raw, at most 1 MiB
 
 
 class CallbackAnswer(Value, frozen=True):
+    """What the provider is answered."""
+
     status: int = 200
     body: bytes = b""
     content_type: str = "text/plain"
 
 
-# ---- look-up ------------------------------------------------------------------------------------------------------------
+# Asking a provider about a message whose end nobody saw.
+
+
 class Question(Value, frozen=True, kw_only=True):
-    """`provider_ids` is empty if no answer ever came: then find the message by what it was and when."""
+    """Which message. `provider_ids` is empty if no answer ever came: find it by what it was, and when."""
 
     message: Outbound
     provider_ids: tuple[str, ...]
@@ -200,6 +247,8 @@ class Question(Value, frozen=True, kw_only=True):
 
 
 class Found(Value, frozen=True):
+    """The provider has it, and this is what it says."""
+
     receipt: Receipt
     provider_ids: tuple[str, ...] = ()
 
@@ -209,24 +258,35 @@ class Absent(Value, frozen=True):
 
 
 class CannotTell(Value, frozen=True):
+    """Nobody knows, still."""
+
     reason: str
 
 
 Answer = Found | Absent | CannotTell
 
 
-# ---- what an adapter is given -------------------------------------------------------------------------------------------
+# What an adapter is given.
+
+
 class NotSent(Exception):
-    """Raised by `Http` when no byte of the request can have arrived (DNS, refused, TLS). Let it escape: it counts as Retry."""
+    """Raised by `Http` when no byte of the request can have arrived (DNS, refused, TLS). Let it escape.
+
+    The message goes back to pending and is not spent; several in a row hold the sender until `check` finds it well.
+    """
 
 
 class HttpResponse(Value, frozen=True):
+    """An answer over HTTP."""
+
     status: int
-    headers: Mapping[str, str]
+    headers: Mapping[str, str]  # names in lower case
     body: bytes  # at most 1 MiB; redirects are not followed
 
 
 class Http(Protocol):
+    """The only door to HTTP that an adapter needs. The time limit is that of the attempt."""
+
     async def __call__(
         self,
         method: str,
@@ -236,28 +296,35 @@ class Http(Protocol):
         form: Mapping[str, str] | None = None,
         body: bytes | None = None,
         headers: Mapping[str, str] | None = None,
-    ) -> HttpResponse: ...
+    ) -> HttpResponse:
+        """One request. NotSent: it did not arrive. Any other exception: let it escape, nobody knows."""
+        ...
 
 
 class Log(Protocol):
+    """A structured log: `log.info("token_refreshed", seconds=3)`. Never addresses, texts or secrets."""
+
     def info(self, event: str, **values: object) -> object: ...
     def warning(self, event: str, **values: object) -> object: ...
 
 
 class Tools(Value, frozen=True, kw_only=True):
+    """What one adapter object works with."""
+
     http: Http
     log: Log
-    sender: str
+    sender: str  # NAME of [senders.NAME]
     now: Callable[[], datetime]
-    callback_url: str | None
+    callback_url: str | None  # None without a public URL
 
 
-Deliver = Callable[
-    [bytes, Sequence[Event]], Awaitable[None]
-]  # returns after the commit; the raw bytes are kept for replay
+Deliver = Callable[[bytes, Sequence[Event]], Awaitable[None]]
+"""Hands events over; returns after the commit: acknowledge to the provider then. The raw bytes are kept for replay."""
 
 
 class Capabilities(Value, frozen=True, kw_only=True):
+    """What a provider can do, and the defaults of a sender's settings."""
+
     receipts: bool = False  # a receipt normally follows every accepted message
     receipt_deadline: timedelta = timedelta(hours=24)
     lookup: bool = False
@@ -265,21 +332,20 @@ class Capabilities(Value, frozen=True, kw_only=True):
     idempotent_for: timedelta | None = None  # a repeat with the same ref within this time is one message
     on_unknown: Literal["hold", "resend"] = "hold"
     answers_opt_out: bool = False  # the provider itself confirms STOP: we stay silent
-    rate: float = 10.0  # default, in `cost` units per second
-    concurrency: int = 10  # default W
+    rate: float = 10.0  # in `cost` units per second
+    concurrency: int = 10  # W
 
 
 class Channel(Value, frozen=True, kw_only=True):
     """A kind of route. Its adapters share it, so that an opt-out holds for all of them."""
 
     name: str  # [a-z][a-z0-9_]*
-    title: str  # "Signal", as in "Opted out of Signal"
-    normalise: Callable[
-        [str, str | None], str
-    ]  # (address, default region) -> the one spelling; ValueError says what is wrong
-    address_from: Literal["phone", "email"] | None = None  # for a contact without an address of its own on this channel
+    title: str  # as in "Opted out of SMS"
+    normalise: Callable[[str, str | None], str]
+    """(address, default region) to its one spelling; pure. ValueError says in a sentence what is wrong."""
+    address_from: Literal["phone", "email"] | None = None  # for a contact without an address of its own on it
     takes: frozenset[str] = frozenset({"text"})  # of text, html, subject, media, template
-    template_required: bool = False
+    template_required: bool = False  # in bulk
     conversations: bool = True  # false: replies go elsewhere (e-mail)
 
 
@@ -287,42 +353,56 @@ S = TypeVar("S", bound=msgspec.Struct)
 
 
 class Adapter(ABC, Generic[S]):
-    """One per `[senders.NAME]`, for the life of the daemon; `send` runs up to W times at once on it."""
+    """The code that speaks to one provider. One object for each `[senders.NAME]`, for the life of the daemon.
+
+    Everything asynchronous runs on the daemon's event loop and must not block it.
+    """
 
     channel: ClassVar[str]
     name: ClassVar[str]  # unique within the channel: `adapter = "..."` in gateway.toml
-    settings_type: ClassVar[type[msgspec.Struct]]  # the sender's table without the common keys; also docs and forms
+    settings_type: ClassVar[type[msgspec.Struct]]  # the sender's table without the common keys
 
     def __init__(self, settings: S, tools: Tools) -> None:
-        self.settings, self.tools = settings, tools
+        self.settings = settings
+        self.tools = tools
 
     @property
     def capabilities(self) -> Capabilities:
-        return Capabilities()  # may depend on the settings; read once, after open()
+        """May depend on the settings; read when the daemon is built, before `open`."""
+        return Capabilities()
 
     async def open(self) -> None:
-        """Connect. An exception holds this sender (tried again), never the daemon."""
+        """Connect. An exception holds this sender and is tried again; it never keeps the daemon from running."""
 
     async def close(self) -> None:
-        """Once, after the last send; at most 5 s."""
+        """Called once, after the last send; has 5 seconds."""
 
     @abstractmethod
     async def send(self, message: Outbound) -> Outcome:
-        """Hand over one message. Cancelled after the sender's `deadline` (30 s)."""
+        """Hand over one message; up to W of these run at once on one object.
+
+        Cancelled at the sender's `deadline` (30 s): release what is held then. If the process dies in here, the message
+        is `unknown` at the next start.
+        """
 
     def refuse(self, message: Outbound) -> Rejected | None:
-        """Pure: limits known beforehand, for preview and gate."""
+        """Limits that are known beforehand; pure. Asked before the intent, and by the preview."""
+        return None
 
     def cost(self, message: Outbound) -> int:
-        """Pure: units of the rate, e.g. SMS segments."""
+        """Units of the sender's rate, such as SMS segments; pure."""
         return 1
 
     async def authenticate(self, request: CallbackRequest) -> bool | CallbackAnswer:
-        """True: store, parse, answer. False: 403, nothing stored. An answer: give it and store nothing (handshakes)."""
+        """Whether a callback is genuine, judged by its raw bytes.
+
+        True: store it, parse it, answer. False: 403, and nothing is stored. An answer: give it and store nothing, for
+        handshakes.
+        """
         return False
 
     def parse(self, request: CallbackRequest) -> Sequence[Event]:
-        """Pure, repeated on replay. Whatever the bytes it raises nothing; what it does not know it leaves out."""
+        """Pure, and repeated on replay. Whatever the bytes, it raises nothing; what it does not know it leaves out."""
         return ()
 
     def answer(self, request: CallbackRequest) -> CallbackAnswer:
@@ -330,35 +410,51 @@ class Adapter(ABC, Generic[S]):
         return CallbackAnswer()
 
     async def run(self, deliver: Deliver) -> None:
-        """For providers that do not call back (socket, polling). Restarted if it raises."""
+        """For providers that do not call back: sockets, polling. Started again if it raises."""
 
     async def lookup(self, question: Question) -> Answer:
+        """Find out what became of a message; only asked with `capabilities.lookup`. An exception: cannot tell."""
         return CannotTell("this adapter cannot ask")
 
     async def check(self) -> str | None:
-        """`gateway doctor`, and the probe of a held sender. None: healthy; else a sentence."""
+        """Whether the account works, without sending: for `gateway doctor`, and the probe of a held sender.
+
+        None: it does; else a sentence. An exception, or 30 s without an answer, counts as unwell.
+        """
+        return None
 
 
-# ---- policies: synchronous, no I/O; an exception holds the message: it is neither sent nor spent --------------------------
-class Allow(Value, frozen=True): ...
+# Policies: synchronous and without I/O. An exception holds the message: it is neither sent nor spent.
+
+
+class Allow(Value, frozen=True):
+    """Nothing is against it."""
 
 
 class Defer(Value, frozen=True):
+    """Not before `until`."""
+
     until: datetime
     reason: str
 
 
 class Deny(Value, frozen=True):
+    """Not at all. `failed` false: the recipient is skipped, which is no error."""
+
     code: str
     reason: str
-    failed: bool = False  # false: the recipient is skipped
+    failed: bool = False
 
 
 Verdict = Allow | Defer | Deny
 
 
 class Facts(Value, frozen=True, kw_only=True):
-    """Read when the message is about to leave. `sent_last_*` count to this address on all channels."""
+    """What a send policy judges by, read when the message is about to leave.
+
+    `sent_last_day`, `sent_last_week` and `last_inbound_at` cost a query: they are 0 and None unless the policy's
+    `needs` names them. The counts are of this person's messages on all channels.
+    """
 
     now: datetime
     org: str
@@ -377,6 +473,8 @@ class Facts(Value, frozen=True, kw_only=True):
 
 
 class Policy(ABC, Generic[S]):
+    """The base of the three kinds below. One object for the life of the daemon."""
+
     name: ClassVar[str]
     settings_type: ClassVar[type[msgspec.Struct]]  # the table [plugins.NAME]
 
@@ -385,16 +483,21 @@ class Policy(ABC, Generic[S]):
 
 
 class SendPolicy(Policy[S]):
-    needs: ClassVar[frozenset[str]] = (
-        frozenset()
-    )  # of "sent_counts", "last_inbound": facts that cost a query; else 0 and None
+    """May this message leave now?"""
+
+    needs: ClassVar[frozenset[str]] = frozenset()  # of "sent_counts", "last_inbound"
 
     @abstractmethod
     def judge(self, facts: Facts) -> Verdict:
-        """For every message; the most restrictive verdict of all policies wins."""
+        """Called for every message; the most restrictive verdict of all policies wins.
+
+        An exception sends nothing; five in a row pause the bulk action.
+        """
 
 
 class Caller(Value, frozen=True, kw_only=True):
+    """Who is behind a request: an API key."""
+
     key_id: str
     org: str
     permissions: frozenset[str]
@@ -403,24 +506,32 @@ class Caller(Value, frozen=True, kw_only=True):
 
 
 class AccessPolicy(Policy[S]):
+    """May the caller do this?"""
+
     @abstractmethod
     def permits(self, caller: Caller, permission: str) -> bool:
-        """Per request and per batch; all policies must permit."""
+        """Asked for each request, and for the creator of a bulk action at each batch. All policies must permit."""
 
 
 class Reaction(Value, frozen=True):
+    """What an inbound text asks for."""
+
     wish: Literal["out", "in"] | None
     category: str | None = None
     reply: str | None = None
 
 
 class InboundPolicy(Policy[S]):
+    """What does this text mean?"""
+
     @abstractmethod
     def read(self, inbound: Inbound, channel: str) -> Reaction | None:
-        """Once per inbound text, after it is stored."""
+        """Called once for each inbound text, after it is stored."""
 
 
-# ---- operations: what a bulk action does to each contact; pure -----------------------------------------------------------
+# Operations: what a bulk action does to each contact. Pure.
+
+
 class ContactView(Value, frozen=True, kw_only=True):
     """A contact as an operation sees it."""
 
@@ -440,7 +551,7 @@ class ContactView(Value, frozen=True, kw_only=True):
 
 
 class ContactEdit(Value, frozen=True, kw_only=True):
-    """What an operation changes; everything it does not name stays as it is."""
+    """What an operation changes; everything that it does not name stays as it is."""
 
     add_tags: frozenset[str] = frozenset()
     remove_tags: frozenset[str] = frozenset()
@@ -449,11 +560,14 @@ class ContactEdit(Value, frozen=True, kw_only=True):
 
 
 class Refusal(Value, frozen=True):
-    """The operation does not apply to this contact: `already_done` where nothing would change."""
+    """The operation does not apply to this contact: `already_done` where nothing would change.
+
+    `failed` false: the recipient is skipped, which is no error.
+    """
 
     code: str
     reason: str
-    failed: bool = False  # false: the recipient is skipped
+    failed: bool = False
 
 
 class Operation(ABC, Generic[S]):
@@ -461,13 +575,16 @@ class Operation(ABC, Generic[S]):
 
     name: ClassVar[str]  # [a-z][a-z0-9_]*, as in `"operation": "add_tags"`
     title: ClassVar[str]
-    parameters_type: ClassVar[type[msgspec.Struct]]  # `"parameters"` of the bulk action; its JSON Schema is published
+    parameters_type: ClassVar[type[msgspec.Struct]]  # `"parameters"`; its JSON Schema is published
     reaches_deleted: ClassVar[bool] = False  # true: deleted contacts are its subject too
 
     def check(self, parameters: S) -> Sequence[str]:
-        """What is wrong with the parameters beyond their types, in sentences. Pure."""
+        """What is wrong with the parameters beyond their types, in sentences. Asked when an action is created."""
         return ()
 
     @abstractmethod
     def apply(self, contact: ContactView, parameters: S) -> ContactEdit | Refusal:
-        """What to change. Pure; an exception fails this recipient with `operation_error` and changes nothing."""
+        """What to change. An exception fails this recipient with `operation_error` and changes nothing.
+
+        The change is written if the contact still is as it was seen; else the operation is asked again.
+        """

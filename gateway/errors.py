@@ -50,7 +50,7 @@ class ConfigError(GatewayError):
 
 
 class PluginError(GatewayError):
-    """A plugin cannot be loaded or contradicts another one. The message names the plugin, its version and the remedy."""
+    """A plugin cannot be loaded or contradicts another one. The message names it, its version and the remedy."""
 
 
 class Refused(GatewayError):

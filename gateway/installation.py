@@ -25,8 +25,8 @@ from gateway.core.schedule import ScheduleLimits
 from gateway.core.template import Renderer
 from gateway.engine.actions import BulkActions
 from gateway.engine.catalogue import Catalogue, Org, Sender
-from gateway.engine.creation import ActionLimits
 from gateway.engine.crash import CrashPoints
+from gateway.engine.creation import ActionLimits
 from gateway.engine.engine import Engine
 from gateway.engine.holds import SenderControl
 from gateway.engine.log import CommunicationLog

@@ -157,7 +157,7 @@ class GatewayProcess:
             return answer.status, json.loads(raw) if raw else None
 
     async def cli(self, *arguments: str, code: int = 0, environment: Mapping[str, str] | None = None) -> Any:
-        """Run `gateway ... --json` and decode what it prints; AssertionError if it ends with another status than `code`."""
+        """Run `gateway ... --json` and decode what it prints. AssertionError if it ends with another status."""
         process = await asyncio.create_subprocess_exec(
             sys.executable,
             "-m",

@@ -101,7 +101,7 @@ async def _ask(adapter: Adapter[Any]) -> str | None:
     try:
         await adapter.open()
     # A stranger's code; whatever it raises is what the operator has to know.
-    except Exception as exc:
+    except Exception as exc:  # noqa: BLE001
         return f"cannot be opened: {type(exc).__name__}: {exc}"
     try:
         return await check_adapter(adapter)

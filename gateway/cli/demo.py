@@ -1,4 +1,4 @@
-"""`gateway demo`: the whole gateway on this machine, with 500 people and an SMTP server that really receives the mail."""
+"""`gateway demo`: the whole gateway on this machine, with 500 people and an SMTP server that really receives mail."""
 
 from __future__ import annotations
 

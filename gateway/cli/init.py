@@ -66,7 +66,7 @@ async def init(
     time_zone: str,
     region: str,
 ) -> None:
-    """Write a commented gateway.toml, check it, create the database and print the first API key. Asks what it is not told."""
+    """Write a commented gateway.toml, check it, and print the first API key. Asks for what it is not told."""
     if frame.config_file.exists():
         fail(f"{frame.config_file} exists already: edit it, or choose another file with --config.")
     login = ""

@@ -17,7 +17,7 @@ from gateway.store.verify import verify as verify_books
 @click.command()
 @framed
 async def verify(frame: Frame) -> None:
-    """Count every recipient and compare with the books; works while the daemon runs. Status 1 if they do not balance."""
+    """Count every recipient and compare with the books, also while the daemon runs. Status 1 if they do not balance."""
     async with frame.installation() as installation:
         found = await verify_books(installation.database)
 

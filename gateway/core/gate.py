@@ -26,7 +26,7 @@ _NO_ADDRESS: Final[Mapping[str, str]] = MappingProxyType({"phone": "No phone num
 
 
 def reason_text(code: str, channel_title: str, address_from: Literal["phone", "email"] | None = None) -> str:
-    """A sentence for a person: `reason_text("opted_out", "SMS")` is `"Opted out of SMS"`. Unknown codes in plain words."""
+    """A sentence for a person: `reason_text("opted_out", "SMS")` is `"Opted out of SMS"`; unknown codes as words."""
     if code == "no_address" and address_from is not None:
         return _NO_ADDRESS[address_from]
     if code in REASONS:

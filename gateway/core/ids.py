@@ -10,7 +10,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from datetime import datetime
-from typing import NewType
+from typing import Final, NewType
 
 ActionId = NewType("ActionId", int)
 MessageId = NewType("MessageId", int)
@@ -27,8 +27,8 @@ MESSAGE = "msg"
 OPT_OUT = "oo"
 TEMPLATE = "tpl"
 
-_ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
-_VALUES = {letter: value for value, letter in enumerate(_ALPHABET)}
+_ALPHABET: Final = "0123456789abcdefghjkmnpqrstvwxyz"
+_VALUES: Final = {letter: value for value, letter in enumerate(_ALPHABET)}
 _DIGITS = 13  # 13 x 5 = 65 bits hold 63
 _SEQUENCE_BITS = 21  # 2,097,152 ids in one millisecond; 42 bits of milliseconds last until the year 2109
 

@@ -40,7 +40,7 @@ class Fault:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ContactDraft:
-    """The fields that were given, each in its one spelling; None clears one. `tags` and `attributes` None: not given."""
+    """The fields that were given, each in its one spelling; None clears one. `tags`, `attributes` None: not given."""
 
     public_id: str | None = None
     scalars: Mapping[str, str | None] = field(default_factory=dict)

@@ -19,7 +19,7 @@ from typing import Final, TypeAlias
 
 import minijinja
 
-Value: TypeAlias = "str | int | float | bool | None | Sequence[Value] | Mapping[str, Value]"
+Value: TypeAlias = "str | int | float | bool | Sequence[Value] | Mapping[str, Value] | None"
 
 SOURCE_MAX: Final = 64 * 1024  # characters
 LOOPING_SOURCE_MAX: Final = 8 * 1024  # characters of a template with a loop: each turn may write as much
@@ -139,7 +139,7 @@ class Renderer:
         self._filters = dict(filters or {})
 
     def compile(self, source: str, output_max: int, *, html: bool = False) -> Template:
-        """TemplateFault with the line of the first fault. `output_max` is in characters; in `html` values are escaped."""
+        """TemplateFault with the line of the first fault. `output_max`: characters. In `html`, values are escaped."""
         if len(source) > SOURCE_MAX:
             raise TemplateFault(1, f"the template has {len(source)} characters, at most {SOURCE_MAX} are allowed")
         loops = self._check(source)

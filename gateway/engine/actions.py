@@ -170,7 +170,8 @@ class BulkActions:
             states=states,
             seqs=seqs,
             schedule=None if schedule is None else msgspec.json.encode(schedule).decode(),
-            zones_anew=schedule is not None and schedule.drip is not None and schedule.drip.time_zone_mode == "contact",
+            settle_anew=schedule is not None and schedule.mode != "now",
+            requested_by=request.requested_by,
         )
         self._nudge()
         return number

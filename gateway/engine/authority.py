@@ -6,7 +6,7 @@ from datetime import datetime
 
 from gateway.engine.catalogue import Catalogue
 from gateway.store.creators import CreatorStore
-from gateway.store.releases import ActionLook
+from gateway.store.looks import ActionLook
 
 
 def needed_for(operation: str) -> tuple[str, ...]:
@@ -22,7 +22,7 @@ class Authority:
         self._creators = creators
 
     async def missing(self, look: ActionLook, now: datetime) -> tuple[str, ...]:
-        """The permissions that the creator lacks by now; () also for actions made at the command line, without a key."""
+        """The permissions that the creator lacks by now; () also for actions that were made without a key."""
         if look.created_by is None:
             return ()
         needed = needed_for(look.operation)

@@ -57,6 +57,13 @@ def read_content(
     return CheckedContent(content=content, sender=sender, required=required)
 
 
+def check_names(label: str | None, requested_by: str | None, found: Findings) -> None:
+    """Both are shown in lists, notices and logs: one line each."""
+    for name, text in (("label", label), ("requested_by", requested_by)):
+        if text is not None and _LINE_CONTROLS.search(text):
+            found.problem(f"/{name}", "It must be one line, without control characters.")
+
+
 def charges_by_unit(sender: Sender) -> bool:
     """Whether the provider counts something finer than messages, such as segments of an SMS."""
     return type(sender.adapter).cost is not Adapter.cost

@@ -17,7 +17,7 @@ from gateway.core.states import FINAL_ACTIONS, ActionStatus
 from gateway.core.template import Renderer
 from gateway.engine.action_requests import ActionRequest, Asker
 from gateway.engine.catalogue import Catalogue, Org
-from gateway.engine.contents import CheckedContent, charges_by_unit, read_content
+from gateway.engine.contents import CheckedContent, charges_by_unit, check_names, read_content
 from gateway.engine.findings import Findings
 from gateway.engine.recipients import CheckedRecipients, Circumstances, read_recipients
 from gateway.engine.schedules import read_schedule, warn_of_past_start
@@ -118,6 +118,7 @@ class Creation:
         """Every check. `rows_max`: how many recipients to look at; None: at all of them."""
         found = Findings()
         place = self._catalogue.org_by_id(org)
+        check_names(request.label, request.requested_by, found)
         operation = self._operation(request, found)
         content = self._content(request, place, found)
         parameters = self._parameters(request, operation, found)

@@ -17,7 +17,7 @@ from gateway.core.states import ActionStatus
 from gateway.core.template import Renderer
 from gateway.engine.action_requests import ActionEdit, ScheduleRequest, merged, message_request, schedule_request
 from gateway.engine.catalogue import Catalogue, Org
-from gateway.engine.contents import CheckedContent, read_content
+from gateway.engine.contents import CheckedContent, check_names, read_content
 from gateway.engine.creation import ActionLimits, Convert
 from gateway.engine.findings import Findings
 from gateway.engine.schedules import read_schedule, warn_of_past_start
@@ -98,12 +98,13 @@ class Edits:
     def _propose(self, org: OrgId, view: ActionView, patch: Mapping[str, Any]) -> _Proposal:
         present = _as_request(view)
         wanted = merged(present, {name: value for name, value in patch.items() if name not in _FIXED})
-        raw = frozenset(_differences(present, wanted)) | (patch.keys() & _FIXED)
+        raw = frozenset(_differences(present, wanted)) - {"requested_by"} | (patch.keys() & _FIXED)
         try:
             edit = self._convert(wanted, ActionEdit)
         except Invalid as invalid:
             return _Proposal(changed=raw, problems=invalid, change=None)
         found = Findings()
+        check_names(edit.label, edit.requested_by, found)
         content = self._content(self._catalogue.org_by_id(org), view, edit, found)
         schedule = self._schedule(self._catalogue.org_by_id(org), view, edit.schedule, found)
         try:
@@ -156,15 +157,14 @@ def _proposal(
     changed = frozenset(_differences(before, after)) | fixed
     if not changed:
         return _Proposal(changed=changed, problems=None, change=None)
-    own_zones = schedule.drip is not None and schedule.drip.time_zone_mode == "contact"
-    had_zones = stored.drip is not None and stored.drip.time_zone_mode == "contact"
     change = ActionChange(
         label=edit.label,
         sender=content.sender.id if content else view.sender_id,
         message=to_json(content.content) if content else None,
         schedule=to_json(schedule),
         warnings=to_json(_warnings(view, schedule != stored, found)),
-        zones_anew=own_zones and not had_zones,
+        requested_by=edit.requested_by,
+        settle_anew=schedule.mode != "now" and ActionStatus.QUEUED in (view.status, view.paused_from),
     )
     return _Proposal(changed=changed, problems=None, change=change)
 

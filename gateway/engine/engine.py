@@ -159,7 +159,7 @@ class Engine:
                 await sender.adapter.open()
                 return
             # A stranger's code: whatever it raises, the other senders go on.
-            except Exception as exc:
+            except Exception as exc:  # noqa: BLE001
                 self._log.error("sender_not_opened", sender=sender.name, error=f"{type(exc).__name__}: {exc}")
                 await self._holds[sender.name].hold("outage", f"cannot be opened: {exc}", self._clock.now(), None)
                 await self._clock.wait(asyncio.Event(), self._clock.now() + OPEN_RETRY)
@@ -169,7 +169,7 @@ class Engine:
             async with asyncio.timeout(CLOSE_SECONDS):
                 await sender.adapter.close()
         # The daemon is stopping; an adapter that cannot close must not keep it.
-        except Exception as exc:
+        except Exception as exc:  # noqa: BLE001
             self._log.warning("sender_not_closed", sender=sender.name, error=type(exc).__name__)
 
     def _look(self) -> None:

@@ -20,7 +20,7 @@ from gateway.engine.gatekeeper import Declined, Deferred, Gatekeeper, PolicyFail
 from gateway.engine.rendering import compile_content
 from gateway.store.candidates import Candidate, CandidateQuery, Candidates, SendingAction
 from gateway.store.codec import from_micros, to_micros
-from gateway.store.sending import DeferredRecipient, RefusedRecipient
+from gateway.store.turn import DeferredRecipient, RefusedRecipient
 
 READ_AHEAD: Final = 512  # candidates per read: large enough that reading costs little, small enough to stay fresh
 LOW_WATER: Final = 256  # read on when fewer are prepared
@@ -107,7 +107,8 @@ class Feed:
         """The recipient's own window has closed since it was released: it leaves its batch until that opens again."""
         drip = self.schedule.drip
         zone = zone_named(candidate.zone or "") or zone_named(self.schedule.time_zone)
-        assert drip is not None and zone is not None
+        assert drip is not None
+        assert zone is not None
         opening = next_opening(drip.process_between, drip.send_on, now, zone) or now
         self.deferred.append(self._deferral(candidate, Deferred(until=opening, reason="window")))
 
@@ -206,7 +207,7 @@ class Feed:
                 self.deferred.append(self._deferral(candidate, judgement))
 
     def _note_policy_failure(self, failure: PolicyFailed, candidate: Candidate) -> None:
-        """The recipient stays pending; it, and who comes after it, is judged again until there were too many in a row."""
+        """The recipient stays pending; it and those behind it are judged again, until there were too many in a row."""
         self._policy_failures += 1
         self.rewind(candidate.seq)
         if self._policy_failures >= POLICY_FAILURES_MAX:

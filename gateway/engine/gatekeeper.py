@@ -130,7 +130,7 @@ class Gatekeeper:
             try:
                 verdicts.append(policy.judge(facts))
             # A policy is a stranger's code: whatever it raises must neither send nor spend the message.
-            except Exception as exc:
+            except Exception as exc:  # noqa: BLE001
                 return PolicyFailed(policy=policy.name, detail=f"{type(exc).__name__}: {exc}")
         return strictest(verdicts)
 

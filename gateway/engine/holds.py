@@ -113,7 +113,7 @@ async def check(adapter: Adapter[Any]) -> str | None:
     except TimeoutError:
         return f"no answer within {CHECK_SECONDS:g} s"
     # The adapter is a stranger's code; whatever it raises means that the sender is not well.
-    except Exception as exc:
+    except Exception as exc:  # noqa: BLE001
         return f"{type(exc).__name__}: {exc}"
 
 

@@ -12,17 +12,14 @@ import random
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, time, timedelta
+from datetime import datetime, timedelta
 from typing import Final
-from zoneinfo import ZoneInfo
 
 import structlog
 
 from gateway.clock import Clock
-from gateway.contract import Accepted, NotSent, Outcome, Unknown
-from gateway.core.bucket import Bucket
 from gateway.core.drip import WaitReason
-from gateway.core.ids import ActionId, MessageId
+from gateway.core.ids import ActionId
 from gateway.core.template import Renderer
 from gateway.engine.catalogue import Sender
 from gateway.engine.crash import CrashPoints
@@ -30,13 +27,16 @@ from gateway.engine.feed import Feed
 from gateway.engine.gatekeeper import Gatekeeper, Prepared
 from gateway.engine.holds import Hold
 from gateway.engine.metrics import SendMetrics
-from gateway.engine.rulings import Decision, Rulings, Unreached
+from gateway.engine.pace import Pace
+from gateway.engine.rulings import Decision, Rulings
 from gateway.engine.singles import SingleFeed
+from gateway.engine.turns import Wanted, intent_of, result_of
+from gateway.engine.workers import Attempt, Workers
 from gateway.errors import StoreUnavailable
 from gateway.store.candidates import Candidates
-from gateway.store.codec import from_micros, to_json, to_micros
+from gateway.store.codec import from_micros, to_micros
 from gateway.store.releases import Releases
-from gateway.store.sending import ActionIntents, Granted, Intent, Result, Turn
+from gateway.store.turn import ActionIntents, Granted, Turn
 from gateway.store.turns import TurnStore
 
 POLL: Final = timedelta(seconds=1)  # rows written by another process are noticed within this
@@ -60,24 +60,6 @@ class LaneTools:
     node: str
 
 
-@dataclass(slots=True)
-class _Batch:
-    """The messages that one turn wants to send."""
-
-    singles: list[Prepared]
-    bulk: dict[ActionId, list[Prepared]]
-    spent: Bucket
-
-    def refund(self, granted: Granted) -> int:
-        """The cost of those that were not granted: nothing was spent on them."""
-        wanted = (*self.singles, *(prepared for each in self.bulk.values() for prepared in each))
-        return sum(prepared.cost for prepared in wanted if prepared.message not in granted.messages)
-
-    @property
-    def count(self) -> int:
-        return len(self.singles) + sum(len(prepared) for prepared in self.bulk.values())
-
-
 class Lane:
     """Owns one sender's connection to the world. `run` until cancelled; `drain` first for a clean end."""
 
@@ -92,19 +74,16 @@ class Lane:
         self._rulings = Rulings(sender)
         self._feeds: dict[tuple[ActionId, int], Feed] = {}
         self._order: deque[tuple[ActionId, int]] = deque()
-        self._jobs: asyncio.Queue[Prepared] = asyncio.Queue()
-        self._finished: list[tuple[Prepared, Outcome | Unreached]] = []
+        self._nudge = asyncio.Event()
+        self._workers = Workers(sender, tools.crash, tools.metrics, self._nudge.set)
+        self._pace = Pace(sender, tools.clock.now())
         self._in_flight = 0
         self._unreached = 0
-        self._nudge = asyncio.Event()
+        self._chance = random.SystemRandom()
         self._draining = False
         self._drained = asyncio.Event()
         self._poll_at: datetime | None = None
         self._said: WaitReason | None = None
-        self._bucket = Bucket(rate=sender.rate, burst=sender.burst, tokens=sender.burst, at=tools.clock.now())
-        self._zone = ZoneInfo(sender.org.time_zone)
-        self._day = ""
-        self._sent_today = 0
         self._log = structlog.get_logger("gateway.lane").bind(sender=sender.name)
 
     def wake(self) -> None:
@@ -129,55 +108,12 @@ class Lane:
 
     async def run(self) -> None:
         """Run until cancelled. Attempts that are cancelled with it are recorded as unknown at the next start."""
-        await self._restore_pace()
+        now = self._tools.clock.now()
+        self._pace.restore(await self._tools.turns.pace(self.sender.id, self._pace.day), now)
         async with asyncio.TaskGroup() as group:
             for _ in range(self.sender.concurrency):
-                group.create_task(self._work())
+                group.create_task(self._workers.run())
             group.create_task(self._turns())
-
-    async def _restore_pace(self) -> None:
-        now = self._tools.clock.now()
-        self._day = self._local_day(now)
-        pace = await self._tools.turns.pace(self.sender.id, self._day)
-        self._sent_today = pace.sent_today
-        if pace.tokens is not None and pace.tokens_at is not None:
-            stored = Bucket(rate=self.sender.rate, burst=self.sender.burst, tokens=pace.tokens, at=pace.tokens_at)
-            self._bucket = stored.refilled(now)
-
-    def _local_day(self, now: datetime) -> str:
-        return now.astimezone(self._zone).date().isoformat()
-
-    # ---- the workers --------------------------------------------------------------------------------------------------
-
-    async def _work(self) -> None:
-        adapter = self.sender.adapter
-        deadline = self.sender.deadline.total_seconds()
-        loop = asyncio.get_running_loop()
-        while True:
-            prepared = await self._jobs.get()
-            started = loop.time()
-            outcome: Outcome | Unreached
-            try:
-                async with asyncio.timeout(deadline):
-                    outcome = Accepted() if self.sender.dry_run else await adapter.send(prepared.outbound)
-            except NotSent as exc:
-                outcome = Unreached(reason=str(exc) or "the provider could not be reached")
-            except TimeoutError:
-                outcome = Unknown(reason=f"no answer within {deadline:g} s")
-            except asyncio.CancelledError:
-                if not self._draining:
-                    raise
-                outcome = Unknown(reason="the daemon stopped before the answer came")
-            # Whatever else an adapter raises, the message may have left: that is `unknown`, never `failed`.
-            except Exception as exc:
-                self._log.error("adapter_raised", error=type(exc).__name__, exc_info=exc)
-                outcome = Unknown(reason=f"the adapter raised {type(exc).__name__}")
-            self._tools.crash.passed("provider_answered")
-            self._tools.metrics.answered(self.sender.name, outcome, loop.time() - started)
-            self._finished.append((prepared, outcome))
-            self._nudge.set()
-
-    # ---- the turns ----------------------------------------------------------------------------------------------------
 
     async def _turns(self) -> None:
         while True:
@@ -224,24 +160,17 @@ class Lane:
 
     async def _explain(self, now: datetime) -> None:
         """Say on the actions why they wait for this sender, when that changes."""
-        reason, until = self._why_waiting(now)
+        fronts = [feed.ready[0].cost for feed in self._feeds.values() if feed.ready]
+        reason, until = (None, None)
+        if fronts and not self._hold.held:
+            reason, until = self._pace.why_waiting(now, min(fronts))
         if reason != self._said:
             self._said = reason
             await self._tools.releases.explain(self.sender.id, reason, until)
 
-    def _why_waiting(self, now: datetime) -> tuple[WaitReason | None, datetime | None]:
-        fronts = [feed.ready[0].cost for feed in self._feeds.values() if feed.ready]
-        if not fronts or self._hold.held:
-            return None, None
-        if self.sender.daily_cap is not None and self._sent_today >= self.sender.daily_cap:
-            tomorrow = now.astimezone(self._zone).date() + timedelta(days=1)
-            return WaitReason.DAILY_CAP, datetime.combine(tomorrow, time(), self._zone).astimezone(UTC)
-        ready = self._bucket.refilled(now).ready_at(min(fronts))
-        return (WaitReason.RATE, ready) if ready - now > POLL else (None, None)
-
     async def _turn(self, now: datetime) -> bool:
         """One transaction, if there is anything to write. True if there was."""
-        finished, self._finished = self._finished, []
+        finished = self._workers.take_finished()
         try:
             decisions = self._decide(finished, now)
             batch = await self._choose(now, self.sender.concurrency - self._in_flight + len(finished))
@@ -251,33 +180,29 @@ class Lane:
             turn = self._assemble(now, decisions, batch, settled)
             granted = await self._commit(turn, batch)
         except StoreUnavailable:
-            self._finished = finished + self._finished
+            self._workers.put_back(finished)
             raise
         self._after_commit(now, decisions, batch, granted, settled)
         await self._act_on(decisions, now)
         return True
 
-    def _decide(
-        self, finished: Sequence[tuple[Prepared, Outcome | Unreached]], now: datetime
-    ) -> list[tuple[Prepared, Decision]]:
+    def _decide(self, finished: Sequence[Attempt], now: datetime) -> list[tuple[Prepared, Decision]]:
         return [
             (
                 prepared,
                 self._rulings.decide(
-                    outcome, prepared.outbound.attempt, prepared.first_attempt_at or now, now, random.random()
+                    outcome, prepared.outbound.attempt, prepared.first_attempt_at or now, now, self._chance.random()
                 ),
             )
             for prepared, outcome in finished
         ]
 
-    async def _choose(self, now: datetime, places: int) -> _Batch:
+    async def _choose(self, now: datetime, places: int) -> Wanted:
         """What may leave now: within the free places, the rate, the daily cap and the windows; singles first."""
-        self._new_day(now)
-        batch = _Batch([], {}, self._bucket.refilled(now))
+        batch = Wanted([], {}, self._pace.begin(now))
         if self._draining or self._hold.held:
             return batch
-        if self.sender.daily_cap is not None:
-            places = min(places, self.sender.daily_cap - self._sent_today)
+        places = self._pace.left_today(places)
         await self._singles.refill(now)
         while places > 0 and self._singles.ready and batch.spent.affords(self._singles.ready[0].cost):
             prepared = self._singles.ready.popleft()
@@ -287,7 +212,7 @@ class Lane:
         self._choose_bulk(now, places, batch)
         return batch
 
-    def _choose_bulk(self, now: datetime, places: int, batch: _Batch) -> None:
+    def _choose_bulk(self, now: datetime, places: int, batch: Wanted) -> None:
         """The actions take turns, each giving a fair part of the places."""
         active = [key for key in self._order if self._prepare(self._feeds[key], now)]
         self._order.rotate(-1)
@@ -305,7 +230,7 @@ class Lane:
         feed.refill(now)
         return bool(feed.ready) and (feed.by_own_zone or feed.open_now(now, None))
 
-    def _take(self, feed: Feed, most: int, now: datetime, batch: _Batch) -> int:
+    def _take(self, feed: Feed, most: int, now: datetime, batch: Wanted) -> int:
         taken = 0
         wanted = batch.bulk.setdefault(feed.action.id, [])
         while taken < most and feed.ready:
@@ -323,14 +248,14 @@ class Lane:
         return taken
 
     def _assemble(
-        self, now: datetime, decisions: Sequence[tuple[Prepared, Decision]], batch: _Batch, settled: Sequence[Feed]
+        self, now: datetime, decisions: Sequence[tuple[Prepared, Decision]], batch: Wanted, settled: Sequence[Feed]
     ) -> Turn:
         bulk = [
             ActionIntents(
                 action=feed.action.id,
                 category=feed.content.content.category,
                 skip_duplicates=feed.skips_duplicates,
-                intents=[_intent(prepared, feed) for prepared in batch.bulk[feed.action.id]],
+                intents=[intent_of(prepared, feed) for prepared in batch.bulk[feed.action.id]],
             )
             for feed in self._feeds.values()
             if batch.bulk.get(feed.action.id)
@@ -340,10 +265,10 @@ class Lane:
             org=self.sender.org.id,
             channel=self.sender.channel,
             now=to_micros(now),
-            day=self._day,
+            day=self._pace.day,
             node=self._tools.node,
             lease_until=to_micros(now + self.sender.deadline + LEASE_SPARE),
-            results=[_result(prepared, decision) for prepared, decision in decisions],
+            results=[result_of(prepared, decision) for prepared, decision in decisions],
             refused=[refusal for feed in settled for refusal in feed.refused],
             deferred=[deferral for feed in settled for deferral in feed.deferred],
             bulk=bulk,
@@ -352,7 +277,7 @@ class Lane:
             dry_run=self.sender.dry_run,
         )
 
-    async def _commit(self, turn: Turn, batch: _Batch) -> Granted:
+    async def _commit(self, turn: Turn, batch: Wanted) -> Granted:
         try:
             return await self._tools.turns.take(turn)
         except StoreUnavailable:
@@ -365,7 +290,7 @@ class Lane:
         self,
         now: datetime,
         decisions: Sequence[tuple[Prepared, Decision]],
-        batch: _Batch,
+        batch: Wanted,
         granted: Granted,
         settled: Sequence[Feed],
     ) -> None:
@@ -375,9 +300,8 @@ class Lane:
             self._tools.crash.passed("intent_committed")
         if granted.look:
             self._tools.look()
-        self._bucket = batch.spent.spent(-batch.refund(granted))
+        self._pace.spent(batch.spent.spent(-batch.refund(granted)), len(granted.messages))
         self._in_flight += len(granted.messages) - len(decisions)
-        self._sent_today += len(granted.messages)
         self._tools.metrics.in_flight(self.sender.name, self._in_flight)
         for prepared, decision in decisions:
             self._release_place(prepared, decision)
@@ -385,7 +309,7 @@ class Lane:
             feed.settled()
         for prepared in batch.singles:
             if prepared.message in granted.messages:
-                self._jobs.put_nowait(prepared)
+                self._workers.submit(prepared)
             else:
                 self._singles.done_with(prepared.message)
         for wanted in batch.bulk.values():
@@ -394,7 +318,7 @@ class Lane:
     def _hand_out(self, wanted: Sequence[Prepared], granted: Granted) -> None:
         for prepared in wanted:
             if prepared.message in granted.messages:
-                self._jobs.put_nowait(prepared)
+                self._workers.submit(prepared)
                 continue
             feed = self._feed_of(prepared)
             if feed is not None:
@@ -438,45 +362,13 @@ class Lane:
     def _feed_of(self, prepared: Prepared) -> Feed | None:
         return next((feed for (id, _), feed in self._feeds.items() if id == prepared.action), None)
 
-    def _new_day(self, now: datetime) -> None:
-        day = self._local_day(now)
-        if day != self._day:
-            self._day, self._sent_today = day, 0
-
     def _wake_at(self, now: datetime) -> datetime:
         """When to look again if nobody nudges: the next poll, retry, token."""
         instants = [now + POLL]
         instants += [feed.later_at for feed in self._feeds.values() if feed.later_at is not None]
         fronts = [feed.ready[0].cost for feed in self._feeds.values() if feed.ready]
         if fronts and self._in_flight < self.sender.concurrency and not self._hold.held:
-            ready = self._bucket.ready_at(min(fronts))
+            ready = self._pace.bucket.ready_at(min(fronts))
             if ready > now:
                 instants.append(ready)
         return max(min(instants), now + timedelta(milliseconds=1))
-
-
-def _intent(prepared: Prepared, feed: Feed) -> Intent:
-    candidate = prepared.candidate
-    assert candidate is not None
-    return Intent(
-        message=prepared.message,
-        seq=candidate.seq,
-        again=prepared.again,
-        address=prepared.outbound.to,
-        contact=candidate.contact,
-        seen_contact=candidate.seen_contact,
-        seen_batch=candidate.batch,
-        batch=candidate.batch or feed.action.batch,
-        variables=None if prepared.again else to_json(prepared.frozen),
-    )
-
-
-def _result(prepared: Prepared, decision: Decision) -> Result:
-    return Result(
-        message=MessageId(prepared.message),
-        action=prepared.action,
-        seq=None if prepared.candidate is None else prepared.candidate.seq,
-        ruling=decision.ruling,
-        not_before=decision.not_before,
-        provider_ids=decision.provider_ids,
-    )

@@ -66,7 +66,7 @@ class Operations:
         return settled > 0
 
     async def _next(self, action: OperatingAction, *, dripped: bool) -> tuple[Subject, ...]:
-        """The next chunk. At the end it starts once more at the first: somebody may have changed while being worked on."""
+        """The next chunk. At the end it starts once more at the first: somebody may have changed in the meantime."""
         floor = self._floors.get(action.id, 0)
         subjects = await self._store.subjects(action.id, floor, dripped=dripped)
         if not subjects and floor:
@@ -82,7 +82,7 @@ class Operations:
         try:
             answer = operation.apply(subject.contact, parameters)
         # An operation is a stranger's code: what it raises fails this recipient and leaves the contact as it is.
-        except Exception as exc:
+        except Exception as exc:  # noqa: BLE001
             self._log.error("operation_raised", operation=operation.name, error=type(exc).__name__, exc_info=exc)
             return Done(
                 subject=subject,

@@ -128,7 +128,7 @@ class Reconciler:
             async with asyncio.timeout(LOOKUP_SECONDS):
                 return await sender.adapter.lookup(question)
         # A failed question leaves the message unknown; the adapter is a stranger's code and may raise anything.
-        except Exception as exc:
+        except Exception as exc:  # noqa: BLE001
             self._log.warning("lookup_failed", sender=sender.name, error=type(exc).__name__)
             return CannotTell(f"{type(exc).__name__}: {exc}")
 

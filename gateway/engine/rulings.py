@@ -11,7 +11,7 @@ from gateway.core.retry import backoff, give_up
 from gateway.core.states import MessageStatus, RecipientEvent
 from gateway.engine.catalogue import Sender
 from gateway.store.codec import micros_of, to_micros
-from gateway.store.sending import Ruling
+from gateway.store.turn import Ruling
 
 UNKNOWN_RESEND_AFTER = timedelta(seconds=60)  # an answer that was late by less may still be read in a receipt
 

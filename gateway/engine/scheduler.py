@@ -23,7 +23,8 @@ from gateway.core.states import ActionStatus
 from gateway.engine.authority import Authority
 from gateway.engine.crash import CrashPoints
 from gateway.errors import StoreUnavailable
-from gateway.store.releases import ActionLook, Releases
+from gateway.store.looks import ActionLook
+from gateway.store.releases import Releases
 
 POLL: Final = timedelta(seconds=1)
 
@@ -111,7 +112,7 @@ class Scheduler:
         await self._take(look, schedule, step, now)
 
     async def _remaining(self, look: ActionLook, schedule: Schedule, now: datetime) -> dict[str, int]:
-        """Who may be released, by time zone; `{"": n}` where the zones do not matter. An unsettled action counts everybody."""
+        """Who may be released, by time zone; `{"": n}` where zones do not matter. Unsettled, everybody counts."""
         by_zone = schedule.drip is not None and schedule.drip.time_zone_mode == "contact"
         if by_zone and look.settled:
             return dict(await self._releases.remaining_by_zone(look.id, now))

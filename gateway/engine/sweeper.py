@@ -18,7 +18,7 @@ POLL: Final = timedelta(seconds=1)
 
 
 class Sweeper:
-    """Runs until cancelled. `progressed` is called after each chunk: there may be new recipients, or a finished sweep."""
+    """Runs until cancelled. `progressed` is called after each chunk: new recipients, or a finished sweep."""
 
     def __init__(self, sweeps: Sweeps, clock: Clock, crash: CrashPoints, progressed: Callable[[Sweep], None]) -> None:
         self._sweeps = sweeps

@@ -8,7 +8,7 @@ from gateway.contract import Allow, Defer, Deny, Verdict
 
 
 def strictest(verdicts: Iterable[Verdict]) -> Verdict:
-    """The most restrictive verdict: a Deny over a Defer over an Allow, of two Defers the later, of two Denies the first.
+    """The most restrictive verdict: Deny over Defer over Allow, of two Defers the later, of two Denies the first.
 
     No verdict at all allows. The order of the policies never decides between the kinds.
     """

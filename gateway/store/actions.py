@@ -68,7 +68,8 @@ class ActionChange:
     message: str | None
     schedule: str
     warnings: str
-    zones_anew: bool = False  # the recipients' time zones are needed now, and were not before
+    requested_by: str | None = None  # who asked for the edit; None leaves it as it was
+    settle_anew: bool = False  # what the pass before the first batch goes by has changed: it must run again
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -168,14 +169,15 @@ class ActionStore:
                 return None
             conn.execute(
                 "UPDATE bulk_actions SET label = ?, sender = ?, message = ?, schedule = ?, warnings = ?, "
-                "settled = CASE WHEN ? THEN 0 ELSE settled END, revision = revision + 1 WHERE id = ?",
+                "requested_by = COALESCE(?, requested_by), settled = CASE WHEN ? THEN 0 ELSE settled END, revision = revision + 1 WHERE id = ?",
                 (
                     change.label,
                     change.sender,
                     change.message,
                     change.schedule,
                     change.warnings,
-                    change.zones_anew,
+                    change.requested_by,
+                    change.settle_anew,
                     action,
                 ),
             )
@@ -255,7 +257,8 @@ class ActionStore:
         states: Sequence[RecipientState],
         seqs: Sequence[int] | None,
         schedule: str | None,
-        zones_anew: bool,
+        settle_anew: bool,
+        requested_by: str | None = None,
     ) -> int:
         """Start the next round of an action that has ended; its number.
 
@@ -279,7 +282,7 @@ class ActionStore:
             conn.execute(
                 "UPDATE bulk_actions SET status = 'processing', round = ?, work = ?, work_position = 0, "
                 "work_argument = ?, completed_at = NULL, resumed_at = ?, wait_reason = NULL, next_batch_at = NULL, "
-                "failure_kind = NULL, schedule = COALESCE(?, schedule), "
+                "failure_kind = NULL, schedule = COALESCE(?, schedule), requested_by = COALESCE(?, requested_by), "
                 "settled = CASE WHEN ? THEN 0 ELSE settled END, look_at = 0 WHERE id = ?",
                 (
                     following,
@@ -287,7 +290,8 @@ class ActionStore:
                     None if seqs is not None else to_json({"states": [int(state) for state in states]}),
                     to_micros(now),
                     schedule,
-                    zones_anew,
+                    requested_by,
+                    settle_anew,
                     action,
                 ),
             )

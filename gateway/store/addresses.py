@@ -50,7 +50,7 @@ def holders_sql(channel: Channel, org: str, address: str) -> str:
 
 
 def _checked(channel: Channel) -> str:
-    """The channel's name, which goes into SQL text. The registry has checked it; this is the second lock on that door."""
+    """The channel's name, which goes into SQL text. The registry has checked it; this is the second lock."""
     if not _NAME.fullmatch(channel.name):
         raise ValueError(f"{channel.name!r} is not a channel name: expected [a-z][a-z0-9_]*")
     return channel.name

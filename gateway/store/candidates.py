@@ -18,7 +18,8 @@ from gateway.store.addresses import address_sql, is_bad_sql
 from gateway.store.codec import from_json, from_micros, instant_or_none
 from gateway.store.consent import opted_out_sql
 from gateway.store.database import Database
-from gateway.store.sending import SOURCES, duplicate_sql
+from gateway.store.sending import duplicate_sql
+from gateway.store.turn import SOURCES
 
 FIELDS: Final = ("name", "first_name", "last_name", "email", "phone", "whatsapp", "time_zone", "language")
 """The contact fields that a template may use, besides `id` and every attribute by its own name."""
@@ -178,8 +179,8 @@ def _statement(channel: Channel, source: str, where: str, order: str, skip_dupli
     duplicate = duplicate_sql(channel, address) if skip_duplicates else "0"
     tags = "(SELECT json_group_array(tag) FROM contact_tags WHERE contact = c.id)" if wants_tags else "NULL"
     return f"""
-        SELECT r.seq, r.contact, c.public_id, r.given, r.zone, r.batch, r.message, m.attempt, m.created_at, c.updated_at,
-            c.deleted_at IS NOT NULL, COALESCE(m.address, {address}, r.given),
+        SELECT r.seq, r.contact, c.public_id, r.given, r.zone, r.batch, r.message, m.attempt, m.created_at,
+            c.updated_at, c.deleted_at IS NOT NULL, COALESCE(m.address, {address}, r.given),
             m.id IS NULL AND {is_bad_sql(channel)},
             {opted_out_sql("a.org", ":channel", f"COALESCE(m.address, {address}, r.given)", "r.contact", ":category")},
             {duplicate}, m.variables, r.variables, c.attributes, {tags}, {", ".join(f"c.{field}" for field in FIELDS)}
@@ -259,6 +260,7 @@ def _read_singles(
             created_at=from_micros(created_at),
             tags=frozenset(from_json(tags) or ()),
         )
-        for id, address, contact, contact_id, zone, attempt, attempted_at, source, category, content, created_at, tags in rows
+        for (id, address, contact, contact_id, zone, attempt, attempted_at, source, category, *rest) in rows
+        for content, created_at, tags in (rest,)
     )
     return singles, waiting

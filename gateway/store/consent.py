@@ -1,7 +1,7 @@
 """The suppression list: who does not want to be written to, and the ledger of what proves it.
 
-An opt-out holds for an address or for a contact, on one channel, for one category or for `all`. The check is part of the
-statements of the send path (`opted_out_sql`), so nobody can leave it out.
+An opt-out holds for an address or for a contact, on one channel, for one category or for `all`. The check is part of
+the statements of the send path (`opted_out_sql`), so nobody can leave it out.
 """
 
 from __future__ import annotations
@@ -175,7 +175,8 @@ def suppress(
         ).rowcount
         if inserted:
             conn.execute(
-                "INSERT INTO consent_ledger (org, wish, channel, address, contact, category, source, reason, message, at) "
+                "INSERT INTO consent_ledger "
+                "(org, wish, channel, address, contact, category, source, reason, message, at) "
                 "VALUES (?, 'out', ?, ?, ?, ?, ?, ?, ?, ?)",
                 (org, channel, address, contact, category, source, reason, message, now),
             )

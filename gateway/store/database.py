@@ -183,7 +183,7 @@ class Database:
                 answers.extend(self._in_savepoint(request) for request in group)
             conn.execute("COMMIT")
         # Whatever goes wrong, nothing of the group is on disk and every caller must hear of it.
-        except BaseException as exc:
+        except BaseException as exc:  # noqa: BLE001
             self._rollback()
             failure = _unavailable(exc) if isinstance(exc, sqlite3.OperationalError) else exc
             answers = [(request, None, failure) for request in group]

@@ -12,7 +12,7 @@ from gateway.core.ids import ActionId, MessageId, OrgId
 from gateway.core.states import MessageStatus
 from gateway.store.codec import from_json, from_micros, instant_or_none, to_json, to_micros
 from gateway.store.database import Database
-from gateway.store.sending import SOURCES
+from gateway.store.turn import SOURCES
 
 DIRECTIONS: Final = ("outbound", "inbound")
 """The column holds the position."""

@@ -1,7 +1,7 @@
 """The schema, as a numbered list of migrations. Instants are integers: microseconds since 1970, UTC.
 
-A migration is never edited once it has been released; a change is a new one. `PRAGMA user_version` holds the number of the
-newest migration that has run, so that an older program can refuse a newer file before it reads anything else.
+A migration is never edited once it has been released; a change is a new one. `PRAGMA user_version` holds the number of
+the newest migration that has run, so that an older program can refuse a newer file before it reads anything else.
 """
 
 from __future__ import annotations
@@ -83,15 +83,16 @@ FOUNDATION = (
         address TEXT, contact INTEGER, category TEXT NOT NULL, source TEXT NOT NULL, reason TEXT, message INTEGER,
         at INTEGER NOT NULL, by TEXT
     ) STRICT""",
-    # The wide, quiet half of a bulk action. `work` says what the sweeper still has to do with its rows (store/sweeps.py).
-    # `look_at`: when the scheduler must look at it again; 0 at once, NULL not before somebody changes it. So that waiting
-    # actions cost nothing, whoever changes what the scheduler decides by sets it to 0 in the same transaction.
+    # The wide, quiet half of a bulk action. `work`: what the sweeper still has to do with its rows (store/sweeps.py).
+    # `look_at`: when the scheduler must look at it again; 0 at once, NULL not before somebody changes it. So that
+    # waiting actions cost nothing, whoever changes what the scheduler decides by sets it to 0 in the same transaction.
     # `settled`: the pass over the unreachable before the first batch is done.
     """CREATE TABLE bulk_actions (
         id INTEGER PRIMARY KEY, org INTEGER NOT NULL REFERENCES orgs (id), label TEXT, operation TEXT NOT NULL,
         channel TEXT, sender INTEGER REFERENCES senders (id), status TEXT NOT NULL,
         paused_from TEXT, pause_reason TEXT, pause_detail TEXT, failure_kind TEXT,
-        work TEXT, work_position INTEGER NOT NULL DEFAULT 0, work_argument TEXT, contact_bound INTEGER NOT NULL DEFAULT 0,
+        work TEXT, work_position INTEGER NOT NULL DEFAULT 0, work_argument TEXT,
+        contact_bound INTEGER NOT NULL DEFAULT 0,
         selection TEXT NOT NULL, message TEXT, parameters TEXT NOT NULL DEFAULT '{}', schedule TEXT NOT NULL,
         warnings TEXT NOT NULL DEFAULT '[]',
         revision INTEGER NOT NULL DEFAULT 1, round INTEGER NOT NULL DEFAULT 0, rerun_of INTEGER, origin TEXT NOT NULL,
@@ -104,10 +105,11 @@ FOUNDATION = (
     "CREATE INDEX bulk_actions_look ON bulk_actions (look_at) WHERE look_at IS NOT NULL",
     "CREATE INDEX bulk_actions_work ON bulk_actions (id) WHERE work IS NOT NULL",
     "CREATE INDEX bulk_actions_processing ON bulk_actions (sender, id) WHERE status = 'processing'",
-    # The narrow, busy half: moved in the transaction that moves the rows. `unreleased` is the part of `pending` in no batch.
+    # The narrow, busy half: moved in the transaction that moves the rows. `unreleased`: pending in no batch.
     """CREATE TABLE action_counts (
         action INTEGER PRIMARY KEY REFERENCES bulk_actions (id),
-        pending INTEGER NOT NULL DEFAULT 0, in_flight INTEGER NOT NULL DEFAULT 0, handed_over INTEGER NOT NULL DEFAULT 0,
+        pending INTEGER NOT NULL DEFAULT 0, in_flight INTEGER NOT NULL DEFAULT 0,
+        handed_over INTEGER NOT NULL DEFAULT 0,
         succeeded INTEGER NOT NULL DEFAULT 0, failed INTEGER NOT NULL DEFAULT 0, skipped INTEGER NOT NULL DEFAULT 0,
         unknown INTEGER NOT NULL DEFAULT 0, cancelled INTEGER NOT NULL DEFAULT 0,
         unconfirmed INTEGER NOT NULL DEFAULT 0, unreleased INTEGER NOT NULL DEFAULT 0,
@@ -117,8 +119,8 @@ FOUNDATION = (
     """CREATE TABLE selection_chunks (
         action INTEGER NOT NULL, position INTEGER NOT NULL, entries TEXT NOT NULL, PRIMARY KEY (action, position)
     ) STRICT, WITHOUT ROWID""",
-    # `given`: a bare address in its one spelling, or the id of a contact that does not exist. `zone` is set for drips in
-    # the recipients' own time zones only. `batch` is NULL until released; an undripped action has one batch, 1, and
+    # `given`: a bare address in its one spelling, or the id of a contact that does not exist. `zone` is set for drips
+    # in the recipients' own time zones only. `batch` is NULL until released; an undripped action has one batch, 1, and
     # writes it with the intent.
     """CREATE TABLE recipients (
         action INTEGER NOT NULL, seq INTEGER NOT NULL, contact INTEGER, given TEXT, variables TEXT, zone TEXT,
@@ -135,16 +137,19 @@ FOUNDATION = (
         action INTEGER NOT NULL REFERENCES bulk_actions (id), number INTEGER NOT NULL, round INTEGER NOT NULL,
         planned_at INTEGER NOT NULL, released_at INTEGER NOT NULL, finished_at INTEGER, quantity INTEGER NOT NULL,
         revision INTEGER NOT NULL, untried INTEGER NOT NULL, first_seq INTEGER NOT NULL DEFAULT 0,
-        pending INTEGER NOT NULL DEFAULT 0, in_flight INTEGER NOT NULL DEFAULT 0, handed_over INTEGER NOT NULL DEFAULT 0,
+        pending INTEGER NOT NULL DEFAULT 0, in_flight INTEGER NOT NULL DEFAULT 0,
+        handed_over INTEGER NOT NULL DEFAULT 0,
         succeeded INTEGER NOT NULL DEFAULT 0, failed INTEGER NOT NULL DEFAULT 0, skipped INTEGER NOT NULL DEFAULT 0,
         unknown INTEGER NOT NULL DEFAULT 0, cancelled INTEGER NOT NULL DEFAULT 0,
         PRIMARY KEY (action, number)
     ) STRICT, WITHOUT ROWID""",
-    # The communication log. `content` is the text of a single message; a bulk one is its action's template over `variables`.
+    # The communication log. `content`: the text of a single message; a bulk one is its action's template over
+    # `variables`.
     # `due_at`: when the reconciler must look at it again. `not_before`: when a waiting single message may go.
     """CREATE TABLE messages (
         id INTEGER PRIMARY KEY, org INTEGER NOT NULL, direction INTEGER NOT NULL DEFAULT 0, channel TEXT NOT NULL,
-        sender INTEGER NOT NULL, address TEXT NOT NULL, contact INTEGER, source INTEGER NOT NULL, status INTEGER NOT NULL,
+        sender INTEGER NOT NULL, address TEXT NOT NULL, contact INTEGER, source INTEGER NOT NULL,
+        status INTEGER NOT NULL,
         action INTEGER, seq INTEGER, round INTEGER NOT NULL DEFAULT 0, attempt INTEGER NOT NULL DEFAULT 0,
         category TEXT, content TEXT, variables TEXT, template TEXT, dry_run INTEGER NOT NULL DEFAULT 0,
         code TEXT, reason TEXT, provider_code TEXT, provider_ids TEXT, segments INTEGER, requested_by TEXT,

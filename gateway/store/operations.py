@@ -91,7 +91,7 @@ class OperationStore:
         return tuple(_subject(row) for row in rows)
 
     async def record(self, action: ActionId, done: Sequence[Done], now: datetime) -> int:
-        """Apply the edits and settle the recipients, all in one transaction. How many; the others have changed meanwhile."""
+        """Apply the edits and settle the recipients, in one transaction. How many; the others have changed."""
         micros = to_micros(now)
 
         def operation(conn: sqlite3.Connection) -> int:
@@ -137,7 +137,8 @@ def _record_one(
 
 def _apply(conn: sqlite3.Connection, contact: ContactKey, edit: ContactEdit, now: int) -> None:
     conn.executemany(
-        "INSERT INTO contact_tags (contact, tag, org) SELECT id, ?, org FROM contacts WHERE id = ? ON CONFLICT DO NOTHING",
+        "INSERT INTO contact_tags (contact, tag, org) SELECT id, ?, org FROM contacts WHERE id = ? "
+        "ON CONFLICT DO NOTHING",
         [(tag, contact) for tag in edit.add_tags],
     )
     conn.executemany(

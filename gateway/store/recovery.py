@@ -41,8 +41,8 @@ class DueMessage:
 class Finding:
     """What is to become of a due message.
 
-    `event` RETURN: certainly not sent, or to be sent again. SUCCEED, HAND_OVER, FAIL: it was found. None: it stays as it
-    is, and is looked at again at `look_at` (None: never; a person decides).
+    `event` RETURN: certainly not sent, or to be sent again. SUCCEED, HAND_OVER, FAIL: it was found. None: it stays as
+    it is, and is looked at again at `look_at` (None: never; a person decides).
     """
 
     message: DueMessage
@@ -55,7 +55,7 @@ class Finding:
 
 
 class Recovery:
-    """The reconciler's transactions. `node` names this process: what it has in flight itself is none of its business."""
+    """The reconciler's transactions. `node` names this process: what it has in flight itself is left alone."""
 
     def __init__(self, database: Database, node: str) -> None:
         self._database = database

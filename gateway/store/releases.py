@@ -7,57 +7,17 @@ import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Final
+from typing import Final
 
 from gateway.core.ids import ActionId, IdSequence, MessageId, OrgId, SenderId
 from gateway.core.progress import next_event
-from gateway.core.states import ACTIONS, FINAL_ACTIONS, ActionEvent, ActionStatus, Counts, RecipientState
-from gateway.store.codec import from_micros, instant_or_none, to_json, to_micros
-from gateway.store.counters import COLUMNS, Moves
+from gateway.core.states import ACTIONS, FINAL_ACTIONS, ActionEvent, ActionStatus, RecipientState
+from gateway.store.codec import instant_or_none, to_json, to_micros
+from gateway.store.counters import Moves
 from gateway.store.database import Database
+from gateway.store.looks import LOOK, ActionLook, read_look
 
 LOOK_AGAIN_MICROSECONDS: Final = 30_000_000  # far longer than a look takes, short enough to mend one that failed
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Batch:
-    """A batch as it was released. `untried`: how many of it have not had their first attempt yet."""
-
-    number: int
-    round: int
-    planned_at: datetime
-    released_at: datetime
-    untried: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ActionLook:
-    """All that the scheduler decides by, read in one state of the database."""
-
-    id: ActionId
-    org: OrgId
-    sender: SenderId | None
-    operation: str
-    status: ActionStatus
-    revision: int
-    round: int
-    work: str | None
-    settled: bool
-    schedule: str
-    created_at: datetime
-    resumed_at: datetime | None
-    started_at: datetime | None
-    created_by: str | None
-    failing: int
-    counts: Counts
-    unreleased: int
-    deferred: int  # the part of `unreleased` that must not go yet
-    deferred_until: datetime | None  # when the first of those may
-    last: Batch | None
-    sender_held: str | None
-    taken: int  # the `look_at` that marks this look as taken
-    wait_reason: str | None
-    next_batch_at: datetime | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,13 +28,6 @@ class Notice:
     org: OrgId
     channel: str
     address: str
-
-
-_LOOK = f"""
-    SELECT a.id, a.org, a.sender, a.operation, a.status, a.revision, a.round, a.work, a.settled, a.schedule,
-        a.created_at, a.resumed_at, a.started_at, a.created_by, n.failing, n.unreleased,
-        s.held, a.wait_reason, a.next_batch_at, n.unconfirmed, {", ".join(f"n.{column}" for column in COLUMNS)}
-    FROM bulk_actions AS a JOIN action_counts AS n ON n.action = a.id LEFT JOIN senders AS s ON s.id = a.sender"""
 
 
 class Releases:
@@ -96,8 +49,8 @@ class Releases:
         taken = micros + LOOK_AGAIN_MICROSECONDS
 
         def operation(conn: sqlite3.Connection) -> tuple[ActionLook, ...]:
-            rows = conn.execute(f"{_LOOK} WHERE a.look_at <= ? ORDER BY a.look_at LIMIT ?", (micros, limit)).fetchall()
-            looks = tuple(_look(conn, row, micros, taken) for row in rows)
+            rows = conn.execute(f"{LOOK} WHERE a.look_at <= ? ORDER BY a.look_at LIMIT ?", (micros, limit)).fetchall()
+            looks = tuple(read_look(conn, row, micros, taken) for row in rows)
             conn.executemany("UPDATE bulk_actions SET look_at = ? WHERE id = ?", [(taken, look.id) for look in looks])
             return looks
 
@@ -137,7 +90,8 @@ class Releases:
 
         def operation(conn: sqlite3.Connection) -> None:
             conn.execute(
-                "UPDATE bulk_actions SET wait_reason = ?, next_batch_at = ? WHERE id = ? AND revision = ? AND status = ?",
+                "UPDATE bulk_actions SET wait_reason = ?, next_batch_at = ? "
+                "WHERE id = ? AND revision = ? AND status = ?",
                 (reason, to_micros(next_batch_at) if next_batch_at else None, look.id, look.revision, look.status),
             )
             self._looked(conn, look, to_micros(until) if until else None)
@@ -231,8 +185,8 @@ class Releases:
         """Drain, settle or recompute the outcome, as the books say now. The new status, or None if nothing changed."""
 
         def operation(conn: sqlite3.Connection) -> ActionStatus | None:
-            row = conn.execute(f"{_LOOK} WHERE a.id = ?", (look.id,)).fetchone()
-            present = _look(conn, row, to_micros(now), look.taken)
+            row = conn.execute(f"{LOOK} WHERE a.id = ?", (look.id,)).fetchone()
+            present = read_look(conn, row, to_micros(now), look.taken)
             if present.work is not None:
                 return None
             event = next_event(
@@ -260,7 +214,7 @@ class Releases:
         return await self._database.write(operation)
 
     async def pause(self, action: ActionId, reason: str, detail: str, now: datetime) -> bool:
-        """Pause by itself, for `reason`, and write the operator a message in the same transaction. False: it was not running."""
+        """Pause by itself, and write the operator a message in the same transaction. False: it was not running."""
 
         def operation(conn: sqlite3.Connection) -> bool:
             row = conn.execute(
@@ -334,57 +288,6 @@ def _first_of_zones(conn: sqlite3.Connection, action: ActionId, zones: Sequence[
     return (seq for seq, _ in zip(merged, range(wanted), strict=False))
 
 
-def _look(conn: sqlite3.Connection, row: tuple[Any, ...], now: int, taken: int) -> ActionLook:
-    (id, org, sender, operation, status, revision, round_, work, settled, schedule, *rest) = row
-    (created_at, resumed_at, started_at, created_by, failing, unreleased, held, wait_reason, next_batch_at, *counts) = (
-        rest
-    )
-    last = conn.execute(
-        "SELECT number, round, planned_at, released_at, untried FROM batches WHERE action = ? ORDER BY number DESC LIMIT 1",
-        (id,),
-    ).fetchone()
-    deferred, until = conn.execute(
-        "SELECT count(*), min(not_before) FROM recipients INDEXED BY recipients_later "
-        "WHERE action = ? AND not_before > ? AND state = 0 AND batch IS NULL",
-        (id, now),
-    ).fetchone()
-    unconfirmed, *states = counts
-    return ActionLook(
-        id=id,
-        org=org,
-        sender=sender,
-        operation=operation,
-        status=ActionStatus(status),
-        revision=revision,
-        round=round_,
-        work=work,
-        settled=bool(settled),
-        schedule=schedule,
-        created_at=from_micros(created_at),
-        resumed_at=instant_or_none(resumed_at),
-        started_at=instant_or_none(started_at),
-        created_by=created_by,
-        failing=failing,
-        counts=Counts(**dict(zip(COLUMNS, states, strict=True)), unconfirmed=unconfirmed),
-        unreleased=unreleased,
-        deferred=deferred,
-        deferred_until=instant_or_none(until),
-        last=None
-        if last is None
-        else Batch(
-            number=last[0],
-            round=last[1],
-            planned_at=from_micros(last[2]),
-            released_at=from_micros(last[3]),
-            untried=last[4],
-        ),
-        sender_held=held,
-        taken=taken,
-        wait_reason=wait_reason,
-        next_batch_at=instant_or_none(next_batch_at),
-    )
-
-
 def _still(conn: sqlite3.Connection, look: ActionLook) -> bool:
     """The action is as it was read: an edit and a start cannot both win."""
     row = conn.execute(
@@ -450,9 +353,10 @@ def _notify(
     conn: sqlite3.Connection, notice: Notice, message: MessageId, about: tuple[str | None, str, str], now: datetime
 ) -> None:
     label, reason, detail = about
+    name = label or "a bulk action"
     content = {
-        "subject": f"Paused: {label or 'a bulk action'}",
-        "body": f"The gateway has paused {label or 'a bulk action'} ({reason}): {detail}\nIt waits until you resume it.",
+        "subject": f"Paused: {name}",
+        "body": f"The gateway has paused {name} ({reason}): {detail}\nIt waits until you resume it.",
     }
     conn.execute(
         "INSERT INTO messages (id, org, channel, sender, address, source, status, category, content, created_at) "

@@ -118,7 +118,8 @@ class SenderStore:
         """What the dispatcher needs to go on where the last process stopped."""
         tokens, at, sent, in_flight = await self._database.read(
             lambda conn: conn.execute(
-                "SELECT tokens, tokens_at, COALESCE((SELECT sent FROM sender_days WHERE sender = s.id AND day = ?), 0), "
+                "SELECT tokens, tokens_at, "
+                "COALESCE((SELECT sent FROM sender_days WHERE sender = s.id AND day = ?), 0), "
                 "(SELECT count(*) FROM messages WHERE sender = s.id AND status = 1) FROM senders AS s WHERE id = ?",
                 (day, sender),
             ).fetchone()

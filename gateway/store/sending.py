@@ -10,125 +10,19 @@ from __future__ import annotations
 import sqlite3
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from itertools import groupby
 from operator import attrgetter
 from typing import Final
 
 from gateway.contract import Channel
-from gateway.core.ids import ActionId, ContactKey, MessageId, OrgId, SenderId
+from gateway.core.ids import ActionId, MessageId
 from gateway.core.progress import FAILURES_MAX
 from gateway.core.states import RECIPIENTS, MessageStatus, RecipientEvent, RecipientState
 from gateway.store.addresses import holders_sql
 from gateway.store.codec import to_json
 from gateway.store.consent import opted_out_sql, suppress
 from gateway.store.counters import Moves
-
-SOURCES: Final = ("bulk_action", "api", "reply", "campaign", "opt_out_reply", "test", "notice")
-"""Why a message exists; the column holds the position. `notice` is a word to the operator."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Ruling:
-    """What becomes of a message and its recipient after one attempt. Many results share one ruling."""
-
-    status: MessageStatus
-    event: RecipientEvent
-    counts_as_attempt: bool = True  # false where the sender, not the message, was at fault
-    code: str | None = None
-    reason: str | None = None
-    provider_code: str | None = None
-    due_after: int | None = None  # microseconds until the reconciler must look at the message
-    suppress: str | None = None  # record an opt-out of this address: where the wish comes from
-    suppress_category: str = "all"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Result:
-    """One attempt that ended. `not_before` (microseconds) only where the message itself must wait."""
-
-    message: MessageId
-    action: ActionId | None
-    seq: int | None
-    ruling: Ruling
-    not_before: int | None = None
-    provider_ids: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RefusedRecipient:
-    """A recipient that the gate will not send to."""
-
-    action: ActionId
-    seq: int
-    batch: int
-    event: RecipientEvent  # REFUSE or FAIL
-    code: str
-    reason: str | None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DeferredRecipient:
-    """A recipient that must wait. In a drip it leaves its batch and later takes a place like anybody."""
-
-    action: ActionId
-    seq: int
-    batch: int | None  # None: the action is not dripped, its one batch keeps everybody
-    not_before: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Intent:
-    """One message about to be handed to the provider. `seen_*` are what it was prepared from: if they changed, no grant."""
-
-    message: MessageId
-    seq: int
-    again: bool  # the message exists already: a further attempt
-    address: str
-    contact: ContactKey | None
-    seen_contact: int | None  # contacts.updated_at
-    seen_batch: int | None
-    batch: int
-    variables: str | None
-    segments: int | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ActionIntents:
-    """The intents of one bulk action in one turn."""
-
-    action: ActionId
-    category: str
-    skip_duplicates: bool
-    intents: Sequence[Intent]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Turn:
-    """One transaction of one sender."""
-
-    sender: SenderId
-    org: OrgId
-    channel: Channel
-    now: int
-    day: str  # of the org's time zone, for the daily total
-    node: str
-    lease_until: int
-    results: Sequence[Result] = ()
-    refused: Sequence[RefusedRecipient] = ()
-    deferred: Sequence[DeferredRecipient] = ()
-    bulk: Sequence[ActionIntents] = ()
-    singles: Sequence[MessageId] = ()
-    tokens: float
-    dry_run: bool = False
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Granted:
-    """The messages that may now be handed to the provider."""
-
-    messages: frozenset[MessageId]
-    look: bool = False  # the scheduler was asked to look
+from gateway.store.turn import ActionIntents, Granted, Intent, Result, Ruling, Turn
 
 
 def take_turn(conn: sqlite3.Connection, turn: Turn) -> Granted:
@@ -262,7 +156,8 @@ def _settle_refused(conn: sqlite3.Connection, turn: Turn, moves: Moves) -> None:
 def _defer(conn: sqlite3.Connection, turn: Turn, moves: Moves) -> None:
     for deferred in turn.deferred:
         changed = conn.execute(
-            "UPDATE recipients SET not_before = ?, batch = NULL WHERE action = ? AND seq = ? AND state = 0 AND batch IS ?",
+            "UPDATE recipients SET not_before = ?, batch = NULL "
+            "WHERE action = ? AND seq = ? AND state = 0 AND batch IS ?",
             (deferred.not_before, deferred.action, deferred.seq, deferred.batch),
         ).rowcount
         if changed and deferred.batch is not None:
@@ -336,7 +231,8 @@ def duplicate_sql(channel: Channel, address: str = "j.address") -> str:
     """
     return f"""EXISTS (
         SELECT 1 FROM ({holders_sql(channel, "a.org", address)}) AS holder
-        CROSS JOIN messages AS other INDEXED BY messages_contact ON other.contact = holder.id AND other.action = r.action
+        CROSS JOIN messages AS other INDEXED BY messages_contact
+            ON other.contact = holder.id AND other.action = r.action
         WHERE holder.id IS NOT r.contact AND r.contact IS NOT NULL AND other.address = {address}
           AND (other.round = r.round OR other.status NOT IN (5, 6, 7, 8, 9)))"""
 
@@ -345,8 +241,8 @@ def _insert_messages(conn: sqlite3.Connection, turn: Turn, wanted: ActionIntents
     if not intents:
         return
     conn.execute(
-        """INSERT INTO messages (id, org, channel, sender, address, contact, source, status, action, seq, round, attempt,
-               category, variables, dry_run, segments, node, lease_until, created_at, attempted_at)
+        """INSERT INTO messages (id, org, channel, sender, address, contact, source, status, action, seq, round,
+               attempt, category, variables, dry_run, segments, node, lease_until, created_at, attempted_at)
            SELECT value ->> 0, :org, :channel, :sender, value ->> 2, value ->> 3, 0, 1, :action, value ->> 1,
                (SELECT round FROM bulk_actions WHERE id = :action), 1,
                :category, value ->> 4, :dry_run, value ->> 5, :node, :lease_until, :now, :now
@@ -377,7 +273,8 @@ def _send_again(conn: sqlite3.Connection, turn: Turn, messages: Sequence[Message
         return set()
     rows = conn.execute(
         "UPDATE messages SET status = 1, attempt = attempt + 1, attempted_at = :now, node = :node, dry_run = :dry_run, "
-        "lease_until = :lease_until, not_before = NULL, due_at = NULL, code = NULL, reason = NULL, provider_code = NULL "
+        "lease_until = :lease_until, not_before = NULL, due_at = NULL, code = NULL, reason = NULL, "
+        "provider_code = NULL "
         "WHERE id IN (SELECT value FROM json_each(:messages)) AND status = 0 RETURNING id",
         {
             "now": turn.now,

@@ -16,7 +16,7 @@ from gateway.store.codec import from_json, to_json, to_micros
 from gateway.store.consent import opted_out_sql
 from gateway.store.database import Database
 from gateway.store.idempotency import Claim, remember
-from gateway.store.sending import SOURCES
+from gateway.store.turn import SOURCES
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

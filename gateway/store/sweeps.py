@@ -128,8 +128,9 @@ class Sweeps:
             rows = conn.execute(
                 f"UPDATE recipients AS r SET state = :state, code = :code FROM ("
                 f"  SELECT r.seq AS s FROM recipients AS r LEFT JOIN contacts AS c ON c.id = r.contact"
-                f"  WHERE r.action = :action AND r.seq > :first AND r.seq <= :last AND r.state = 0 AND r.message IS NULL"
-                f"  AND {condition} LIMIT -1) WHERE r.action = :action AND r.seq = s RETURNING seq",
+                f"  WHERE r.action = :action AND r.seq > :first AND r.seq <= :last AND r.state = 0"
+                f"  AND r.message IS NULL AND {condition} LIMIT -1)"
+                f" WHERE r.action = :action AND r.seq = s RETURNING seq",
                 {
                     "state": RecipientState.SKIPPED if event is RecipientEvent.REFUSE else RecipientState.FAILED,
                     "code": code,
@@ -221,7 +222,8 @@ def bring_back(conn: sqlite3.Connection, action: ActionId, seqs: list[int], roun
 def _note_zones(conn: sqlite3.Connection, action: _Action, seqs: tuple[int, int]) -> None:
     """A recipient without a zone of its own has the action's."""
     conn.execute(
-        "UPDATE recipients SET zone = COALESCE(zone, (SELECT time_zone FROM contacts WHERE id = recipients.contact), ?) "
+        "UPDATE recipients "
+        "SET zone = COALESCE(zone, (SELECT time_zone FROM contacts WHERE id = recipients.contact), ?) "
         "WHERE action = ? AND seq > ? AND seq <= ?",
         (action.schedule["time_zone"], action.id, *seqs),
     )
@@ -233,14 +235,15 @@ def _finish(conn: sqlite3.Connection, action: _Action) -> None:
     following = "cancel" if status == "cancelled" and action.work != "cancel" else None
     settled = action.work == "settle" or (action.work == "snapshot" and action.schedule["mode"] == "now")
     conn.execute(
-        "UPDATE bulk_actions SET work = ?, work_position = 0, work_argument = NULL, settled = max(settled, ?) WHERE id = ?",
+        "UPDATE bulk_actions SET work = ?, work_position = 0, work_argument = NULL, settled = max(settled, ?) "
+        "WHERE id = ?",
         (following, settled, action.id),
     )
     look(conn, action.id)
 
 
 def current_batch(conn: sqlite3.Connection, action: ActionId) -> int | None:
-    """The newest batch's number, where the action's round has released one; an undripped action has just one a round."""
+    """The newest batch's number, if the action's round has released one; an undripped one has just one a round."""
     row = conn.execute(
         "SELECT max(b.number) FROM batches AS b JOIN bulk_actions AS a ON a.id = b.action AND a.round = b.round "
         "WHERE b.action = ?",

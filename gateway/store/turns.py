@@ -5,7 +5,8 @@ from __future__ import annotations
 from gateway.core.ids import SenderId
 from gateway.store.database import Database
 from gateway.store.senders import Pace, SenderStore
-from gateway.store.sending import Granted, Turn, take_turn
+from gateway.store.sending import take_turn
+from gateway.store.turn import Granted, Turn
 
 
 class TurnStore:

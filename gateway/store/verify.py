@@ -35,7 +35,8 @@ def _verify(conn: sqlite3.Connection) -> Verification:
     for action in actions:
         recipients += _verify_action(conn, action, faults)
     sending = conn.execute(
-        "SELECT s.name, s.in_flight_limit, (SELECT count(*) FROM messages WHERE sender = s.id AND status = 1) FROM senders AS s"
+        "SELECT s.name, s.in_flight_limit, (SELECT count(*) FROM messages WHERE sender = s.id AND status = 1) "
+        "FROM senders AS s"
     ).fetchall()
     for name, limit, number in sending:
         if number > limit:
@@ -66,7 +67,8 @@ def _verify_action(conn: sqlite3.Connection, action: int, faults: list[str]) -> 
     ).fetchone()[0]
     if unreleased + released != counted["pending"]:
         faults.append(
-            f"{name}: {unreleased} unreleased and {released} released recipients wait, but {counted['pending']} are pending"
+            f"{name}: {unreleased} unreleased and {released} released recipients wait, "
+            f"but {counted['pending']} are pending"
         )
     batches = conn.execute(
         f"SELECT {', '.join(f'sum({column})' for column in COLUMNS)} FROM batches WHERE action = ?", (action,)

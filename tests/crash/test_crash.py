@@ -1,5 +1,5 @@
-"""The promise, word for word: after any number of process kills nobody is lost, the books balance, and at most W messages
-a kill are ambiguous. The SMTP server's own record is the judge."""
+"""The promise, word for word: after any number of process kills nobody is lost, the books balance, and at most W
+messages a kill are ambiguous. The SMTP server's own record is the judge."""
 
 from __future__ import annotations
 

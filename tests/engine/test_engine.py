@@ -77,7 +77,8 @@ async def test_unreachable_people_take_no_place_in_a_batch(world: World) -> None
     await world.contacts(2, email=None)
     await world.contacts(3)
     await world.change(
-        "INSERT INTO opt_outs (id, org, channel, address, source, created_at) VALUES (1, 1, 'email', 'c3@example.org', 'api', 0)"
+        "INSERT INTO opt_outs (id, org, channel, address, source, created_at) "
+        "VALUES (1, 1, 'email', 'c3@example.org', 'api', 0)"
     )
     action = await world.create(drip())
     assert [message.to for message in world.provider.sent] == ["c4@example.org", "c5@example.org"]

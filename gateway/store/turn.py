@@ -1,0 +1,117 @@
+"""What one turn of a sender writes, as values: results, refusals, deferrals and intents."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from gateway.contract import Channel
+from gateway.core.ids import ActionId, ContactKey, MessageId, OrgId, SenderId
+from gateway.core.states import MessageStatus, RecipientEvent
+
+SOURCES: Final = ("bulk_action", "api", "reply", "campaign", "opt_out_reply", "test", "notice")
+"""Why a message exists; the column holds the position. `notice` is a word to the operator."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ruling:
+    """What becomes of a message and its recipient after one attempt. Many results share one ruling."""
+
+    status: MessageStatus
+    event: RecipientEvent
+    counts_as_attempt: bool = True  # false where the sender, not the message, was at fault
+    code: str | None = None
+    reason: str | None = None
+    provider_code: str | None = None
+    due_after: int | None = None  # microseconds until the reconciler must look at the message
+    suppress: str | None = None  # record an opt-out of this address: where the wish comes from
+    suppress_category: str = "all"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Result:
+    """One attempt that ended. `not_before` (microseconds) only where the message itself must wait."""
+
+    message: MessageId
+    action: ActionId | None
+    seq: int | None
+    ruling: Ruling
+    not_before: int | None = None
+    provider_ids: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RefusedRecipient:
+    """A recipient that the gate will not send to."""
+
+    action: ActionId
+    seq: int
+    batch: int
+    event: RecipientEvent  # REFUSE or FAIL
+    code: str
+    reason: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeferredRecipient:
+    """A recipient that must wait. In a drip it leaves its batch and later takes a place like anybody."""
+
+    action: ActionId
+    seq: int
+    batch: int | None  # None: the action is not dripped, its one batch keeps everybody
+    not_before: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Intent:
+    """One message about to be handed over. `seen_*`: what it was prepared from; if that changed, it is not granted."""
+
+    message: MessageId
+    seq: int
+    again: bool  # the message exists already: a further attempt
+    address: str
+    contact: ContactKey | None
+    seen_contact: int | None  # contacts.updated_at
+    seen_batch: int | None
+    batch: int
+    variables: str | None
+    segments: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ActionIntents:
+    """The intents of one bulk action in one turn."""
+
+    action: ActionId
+    category: str
+    skip_duplicates: bool
+    intents: Sequence[Intent]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Turn:
+    """One transaction of one sender."""
+
+    sender: SenderId
+    org: OrgId
+    channel: Channel
+    now: int
+    day: str  # of the org's time zone, for the daily total
+    node: str
+    lease_until: int
+    results: Sequence[Result] = ()
+    refused: Sequence[RefusedRecipient] = ()
+    deferred: Sequence[DeferredRecipient] = ()
+    bulk: Sequence[ActionIntents] = ()
+    singles: Sequence[MessageId] = ()
+    tokens: float
+    dry_run: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Granted:
+    """The messages that may now be handed to the provider."""
+
+    messages: frozenset[MessageId]
+    look: bool = False  # the scheduler was asked to look
