@@ -131,10 +131,10 @@ async def _client(url: str, key: str) -> AsyncIterator[aiohttp.ClientSession]:
 async def _until_ready(api: aiohttp.ClientSession, log: Path) -> None:
     try:
         async with asyncio.timeout(READY_SECONDS):
-            while not await _is_ready(api):
+            while not await _is_ready(api):  # noqa: ASYNC110 - another process becomes ready
                 await asyncio.sleep(POLL_SECONDS)
     except TimeoutError:
-        fail(f"The gateway did not start:\n{log.read_text()}")
+        fail(f"The gateway did not start:\n{log.read_text()}")  # noqa: ASYNC240 - the end of the program
 
 
 async def _is_ready(api: aiohttp.ClientSession) -> bool:

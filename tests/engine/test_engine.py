@@ -3,12 +3,23 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from datetime import timedelta
 
 import pytest
 
-from gateway.contract import Accepted, Capabilities, Code, Misconfigured, NotSent, Outbound, Rejected, Retry, Unknown
+from gateway.contract import (
+    Accepted,
+    Capabilities,
+    Code,
+    Misconfigured,
+    NotSent,
+    Outbound,
+    Outcome,
+    Rejected,
+    Retry,
+    Unknown,
+)
 from gateway.core.ids import IdSequence
 from gateway.core.schedule import Drip, Schedule, parse_every, parse_window
 from gateway.store.database import Database
@@ -118,7 +129,7 @@ async def test_a_rejection_fails_the_recipient_with_the_providers_reason(world: 
 
 
 async def test_a_retry_waits_in_the_row_and_survives_a_restart(world: World) -> None:
-    answers = iter([Retry("greylisted"), Accepted()])
+    answers: Iterator[Outcome] = iter([Retry("greylisted"), Accepted()])
     world.provider.by_address["c1@example.org"] = lambda message: next(answers)
     await world.contacts(1)
     action = await world.create(NOW)

@@ -12,10 +12,10 @@ from gateway_contacts import AddTags, DeleteContacts, RemoveTags, RestoreContact
 
 
 def contact(**fields: Any) -> ContactView:
-    empty = dict.fromkeys(("name", "first_name", "last_name", "email", "phone", "whatsapp", "time_zone", "language"))
-    return ContactView(
-        **{"id": "m-1", "addresses": {}, "tags": frozenset(), "attributes": {}, "deleted": False} | empty | fields
-    )
+    names = ("name", "first_name", "last_name", "email", "phone", "whatsapp", "time_zone", "language")
+    values: dict[str, Any] = dict.fromkeys(names)
+    values |= {"id": "m-1", "addresses": {}, "tags": frozenset(), "attributes": {}, "deleted": False}
+    return ContactView(**values | fields)
 
 
 def apply(operation: Operation[Any], parameters: dict[str, Any], **fields: Any) -> ContactEdit | Refusal:

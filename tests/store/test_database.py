@@ -46,10 +46,11 @@ async def test_a_reader_cannot_write(database: Database) -> None:
 
 async def test_closing_commits_what_is_queued(tmp_path: Path) -> None:
     database = Database(tmp_path / "x.db")
-    writes = [
-        asyncio.ensure_future(database.write(lambda conn, n=n: conn.execute("INSERT INTO meta VALUES (?, '')", (str(n),))))
-        for n in range(2000)
-    ]
+
+    async def insert(name: str) -> None:
+        await database.write(lambda conn: conn.execute("INSERT INTO meta VALUES (?, '')", (name,)))
+
+    writes = [asyncio.ensure_future(insert(str(number))) for number in range(2000)]
     await asyncio.sleep(0)
     await database.close()
     await asyncio.gather(*writes)

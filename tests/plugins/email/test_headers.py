@@ -109,8 +109,8 @@ def test_no_display_name_becomes_more_than_a_name(name: str) -> None:
     assert message.keys() == ["From"]
     (address,) = message["from"].addresses
     assert address.addr_spec == "news@grace.example"
-    # The parser of Python 3.11 puts a space between two encoded words of a name.
-    assert address.display_name.replace(" ", "") == headers.one_line(name).replace(" ", "")
+    # The parser of Python 3.11 puts a space between two encoded words of a name, and makes one of any white space.
+    assert "".join(address.display_name.split()) == "".join(headers.one_line(name).split())
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,10 @@ from tests.plugins.email.harness import PATIENCE_SECONDS, RecordingLog, adapter_
 from tests.plugins.email.tls import server_context, write_certificate
 
 
+def open_descriptors() -> int:
+    return len(list(Path("/proc/self/fd").iterdir()))
+
+
 async def send_one(server: SmtpServer, *faults: Fault, **more: object) -> Outcome:
     server.faults = Faults(faults)
     async with adapter_for(server, **more) as adapter:
@@ -193,6 +197,29 @@ async def test_cancelled_at_the_deadline_it_leaves_no_connection(server: SmtpSer
             await server.all_closed()
         server.faults = Faults()
         assert await adapter.send(mail(2)) == Accepted()
+
+
+async def test_cancelled_with_a_text_that_nobody_reads_it_leaves_no_descriptor(server: SmtpServer) -> None:
+    ended = asyncio.Event()
+
+    async def stop_reading_at_the_text(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"220 x\r\n")
+        for answer in (b"250 x\r\n", b"250 x\r\n", b"250 x\r\n", b"354 x\r\n"):
+            await reader.readline()
+            writer.write(answer)
+        await ended.wait()
+        writer.close()
+
+    deaf = await asyncio.start_server(stop_reading_at_the_text, "127.0.0.1", 0, limit=1_024)
+    async with deaf:
+        async with adapter_for(server, port=deaf.sockets[0].getsockname()[1]) as adapter:
+            before = open_descriptors()
+            with pytest.raises(TimeoutError):
+                async with asyncio.timeout(0.2):
+                    await adapter.send(mail(text="line\n" * 1_900_000))
+            await asyncio.sleep(0)
+            assert open_descriptors() == before + 1, "the server's end is open, ours is not"
+        ended.set()
 
 
 async def test_cancelled_while_waiting_for_a_connection_it_takes_none_with_it(server: SmtpServer) -> None:
