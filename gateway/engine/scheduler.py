@@ -89,7 +89,8 @@ class Scheduler:
             await self._releases.take_back(look, now)
             await self._releases.wait(look, now, None, None)
             return
-        if schedule.mode != "now" and look.work == "snapshot":
+        # Who is tried again comes back chunk by chunk; a batch released meanwhile would have the wrong size.
+        if look.work == "retry" or (schedule.mode != "now" and look.work == "snapshot"):
             await self._releases.wait(look, None, WaitReason.SNAPSHOT, look.next_batch_at)
             return
         if look.status is ActionStatus.PROCESSING and schedule.mode != "drip" and not look.unreleased:

@@ -169,7 +169,8 @@ class ActionStore:
                 return None
             conn.execute(
                 "UPDATE bulk_actions SET label = ?, sender = ?, message = ?, schedule = ?, warnings = ?, "
-                "requested_by = COALESCE(?, requested_by), settled = CASE WHEN ? THEN 0 ELSE settled END, revision = revision + 1 WHERE id = ?",
+                "requested_by = COALESCE(?, requested_by), settled = CASE WHEN ? THEN 0 ELSE settled END, "
+                "revision = revision + 1 WHERE id = ?",
                 (
                     change.label,
                     change.sender,

@@ -106,12 +106,16 @@ class Candidates:
         self._database = database
 
     async def actions(self, sender: SenderId) -> tuple[SendingAction, ...]:
-        """The bulk actions that this sender is sending now, oldest first."""
+        """The bulk actions that this sender is sending now, oldest first: those with a batch in their present round.
+
+        An action that is tried again is being processed at once, but may have to wait for its schedule.
+        """
         rows = await self._database.read(
             lambda conn: conn.execute(
-                """SELECT a.id, a.org, a.round, (SELECT max(number) FROM batches WHERE action = a.id),
+                """SELECT a.id, a.org, a.round, b.number,
                        (SELECT min(first_seq) FROM batches WHERE action = a.id AND untried > 0), a.message, a.schedule
-                   FROM bulk_actions AS a
+                   FROM bulk_actions AS a JOIN batches AS b ON b.action = a.id AND b.round = a.round
+                       AND b.number = (SELECT max(number) FROM batches WHERE action = a.id)
                    WHERE a.sender = ? AND a.status = 'processing' AND a.operation = 'send_message' ORDER BY a.id""",
                 (sender,),
             ).fetchall()
@@ -121,7 +125,7 @@ class Candidates:
                 id=ActionId(id),
                 org=OrgId(org),
                 round=round_,
-                batch=batch or 1,
+                batch=batch,
                 first_seq=first or 0,
                 message=message,
                 schedule=schedule,

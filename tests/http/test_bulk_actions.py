@@ -125,6 +125,7 @@ async def test_a_new_action_is_shown_in_full_with_its_address_and_revision(bulk:
         ({"message": {"channel": "email", "body": "Hi", "bodyy": 1}}, "invalid", "/message/bodyy"),
         ({"parameters": {"tags": []}}, "invalid", "/parameters"),
         ({"label": "x" * 201}, "invalid", "/label"),
+        ({"label": "two\nlines"}, "invalid", "/label"),
         ({"requested_by": 7}, "invalid", "/requested_by"),
         ({"recipients": {}}, "invalid", "/recipients"),
         ({"recipients": {"all": True, "contacts": ["m-1"]}}, "invalid", "/recipients"),
@@ -731,12 +732,16 @@ async def test_an_edit_to_a_past_start_warns_and_a_later_one_takes_the_warning_b
     assert later.json["warnings"] == []
 
 
-async def test_an_edit_to_the_recipients_own_zones_has_them_read_anew(bulk: Bulk) -> None:
+async def test_an_edit_before_the_start_has_the_unreachable_sought_anew(bulk: Bulk) -> None:
     await bulk.contacts(1)
     shown = await bulk.create(schedule={"mode": "drip", "drip": DRIP})
     await bulk.change("UPDATE bulk_actions SET settled = 1")
-    await patch(bulk, shown, {"schedule": {"drip": {"time_zone_mode": "contact"}}})
+    edit = {"schedule": {"drip": {"time_zone_mode": "contact"}}, "requested_by": "user:7"}
+    assert (await patch(bulk, shown, edit)).json["requested_by"] == "user:7"
     assert await bulk.sql("SELECT settled FROM bulk_actions") == [(0,)]
+    await bulk.put(shown["id"], "processing", settled=1)
+    await patch(bulk, shown, {"schedule": {"drip": {"batch_quantity": 9}}})
+    assert await bulk.sql("SELECT settled FROM bulk_actions") == [(1,)]
 
 
 # Stopping, starting, once more

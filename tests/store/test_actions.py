@@ -429,9 +429,9 @@ async def test_an_edit_moves_the_revision_and_asks_the_scheduler_to_look(desk: D
     action = await desk.create(AllContacts())
     await desk.change("UPDATE bulk_actions SET look_at = NULL, settled = 1 WHERE id = ?", action)
     seen: list[Present] = []
-    assert await desk.store.edit(ORG, action, 1, seen.append, change_of(zones_anew=True)) == 1
+    assert await desk.store.edit(ORG, action, 1, seen.append, change_of(settle_anew=True, requested_by="user:9")) == 1
     view = await desk.reads.one(ORG, action)
-    assert (view.label, view.revision, view.settled) == ("New", 2, False)
+    assert (view.label, view.revision, view.settled, view.requested_by) == ("New", 2, False, "user:9")
     assert seen == [Present(status=ActionStatus.QUEUED, paused_from=None, revision=1)]
     assert await desk.sql("SELECT look_at FROM bulk_actions") == [(0,)]
 
@@ -529,7 +529,7 @@ async def ended(desk: Desk, states: Sequence[RecipientState]) -> ActionId:
 
 
 async def retry(desk: Desk, action: ActionId, **how: Any) -> int:
-    given: dict[str, Any] = {"states": (FAILED,), "seqs": None, "schedule": None, "zones_anew": False}
+    given: dict[str, Any] = {"states": (FAILED,), "seqs": None, "schedule": None, "settle_anew": False}
     return await desk.store.retry(ORG, action, desk.clock.now(), 1000, **given | how)
 
 
