@@ -162,7 +162,6 @@ WRONG: list[tuple[str, str, str]] = [
     ('[server]\npublic_url = "https://u:p@gateway.example"', "server.public_url", "without user name"),
     ('[server]\npublic_url = "https://gateway.example:x"', "server.public_url", ":x"),
     ('[server]\npublic_url = "https://[::1"', "server.public_url", "[::1"),
-    ('[server]\npublic_listen = "127.0.0.1:8080"', "server.public_listen", "another address"),
     ("[server]\ndrain_seconds = -1", "server.drain_seconds", "from 0 to 300"),
     ("[server]\ndrain_seconds = nan", "server.drain_seconds", "from 0 to 300"),
     ("server = 5", "server", "Must be a table, not 5."),

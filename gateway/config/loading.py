@@ -212,8 +212,6 @@ class _Reading:
 
     def check_server(self, server: Server) -> None:
         """Two addresses that cannot be one."""
-        if server.public_listen is not None and server.public_listen == server.listen:
-            self._note(("server", "public_listen"), "Must be another address than listen.")
 
     def _note(self, keys: Keys, detail: str) -> None:
         self.problems.append(self._origins.problem(keys, detail))

@@ -27,7 +27,6 @@ class Server(Section, frozen=True, kw_only=True):
 
     listen: Listen = Listen("127.0.0.1:8080")
     public_url: PublicUrl | None = None  # None: providers cannot call back, mails carry no unsubscribe link
-    public_listen: Listen | None = None  # a second address that serves /callbacks and /u alone
     drain_seconds: Annotated[float, Meta(ge=0, le=300)] = 10.0  # what is in flight may finish when the daemon stops
 
 
