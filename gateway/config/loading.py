@@ -99,7 +99,6 @@ def load(path: Path, environ: Mapping[str, str]) -> Config:
     senders = reading.senders(document.senders)
     plugins, plugin_tables = reading.plugins(document.plugins)
     reading.check_senders(tree)
-    reading.check_server(document.server)
     if reading.problems:
         raise origins.error(reading.problems)
     return Config(
@@ -209,9 +208,6 @@ class _Reading:
         if isinstance(notify.get("sender"), str) and notify["sender"] not in senders:
             told = _no_such(notify["sender"], list(senders), "sender", "senders")
             self._note(("operator", "notify", "sender"), told)
-
-    def check_server(self, server: Server) -> None:
-        """Two addresses that cannot be one."""
 
     def _note(self, keys: Keys, detail: str) -> None:
         self.problems.append(self._origins.problem(keys, detail))
