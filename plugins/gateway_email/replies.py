@@ -12,8 +12,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
-from gateway import Code, Misconfigured, Rejected, Retry
-from gateway.contract import Outcome
+from gateway import Code, Misconfigured, Outcome, Rejected, Retry
 
 TEXT_MAX: Final = 300  # characters of a server's text that are kept: it is a stranger's
 _ENHANCED: Final = re.compile(r"([245]\.\d{1,3}\.\d{1,3})(?:\s|$)")

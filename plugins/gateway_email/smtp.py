@@ -15,12 +15,12 @@ from gateway import (
     Code,
     NotSent,
     Outbound,
+    Outcome,
     Rejected,
     Retry,
     Tools,
     Unknown,
 )
-from gateway.contract import Outcome
 from gateway_email.mime import Composer, on_the_wire, wire_address
 from gateway_email.pool import Pool
 from gateway_email.replies import Stage, outcome_of

@@ -8,8 +8,8 @@ from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from typing import Any
 
-from gateway import HttpResponse, Outbound, Tools
-from gateway.testing.smtp_server import SmtpServer
+from gateway import HttpResponse, Outbound, Outcome, Tools
+from gateway.testing.smtp_server import Fault, Faults, SmtpServer
 from gateway.validation import convert
 from gateway_email.settings import SmtpSettings
 from gateway_email.smtp import SmtpAdapter
@@ -75,3 +75,10 @@ async def adapter_for(server: SmtpServer, **more: Any) -> AsyncIterator[SmtpAdap
 def mail(number: int = 1, *, to: str | None = None, **more: Any) -> Outbound:
     fields: dict[str, Any] = {"subject": "News", "text": "Hello.\n", **more}
     return Outbound(ref=f"msg_{number}", attempt=1, to=to or f"m{number}@example.org", **fields)
+
+
+async def send_one(server: SmtpServer, *faults: Fault, **more: Any) -> Outcome:
+    """What a fresh adapter answers for one mail to a server with these faults."""
+    server.faults = Faults(faults)
+    async with adapter_for(server, **more) as adapter:
+        return await adapter.send(mail())
