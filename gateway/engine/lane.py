@@ -120,6 +120,7 @@ class Lane:
             now = self._tools.clock.now()
             try:
                 await self._look_around(now)
+                await self._pause_faulty(now)
                 busy = await self._turn(now)
             except StoreUnavailable as exc:
                 self._log.warning("store_unavailable", detail=str(exc))
@@ -351,6 +352,9 @@ class Lane:
             if self._unreached >= UNREACHED_MAX and not self._hold.held:
                 self._unreached = 0
                 await self._hold.hold("outage", decision.ruling.reason or "the provider cannot be reached", now, None)
+
+    async def _pause_faulty(self, now: datetime) -> None:
+        """Pause the actions whose messages a policy could not judge, several times in a row."""
         for feed in self._feeds.values():
             if feed.policy_fault is not None:
                 fault, feed.policy_fault = feed.policy_fault, None

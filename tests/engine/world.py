@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import sqlite3
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -23,9 +24,12 @@ from gateway.engine.crash import CrashPoints
 from gateway.engine.engine import Engine
 from gateway.store.codec import to_json, to_micros
 from gateway.store.database import Database
+from gateway.store.releases import Notice
 from gateway.store.senders import SenderSetting, SenderStore
 from gateway.store.verify import verify
 from gateway.testing.clock import FakeClock
+
+T = TypeVar("T")
 
 SETTLE_STEPS = 400  # turns of the event loop and the threads; the bound of every wait
 
@@ -82,6 +86,29 @@ EMAIL = Channel(
 )
 
 
+class Watched(Database):
+    """The same open database, telling whether anybody waits for it."""
+
+    def __init__(self, opened: Database) -> None:
+        self.__dict__ = opened.__dict__
+        self._opened = opened
+        self.busy = 0
+
+    async def write(self, operation: Callable[[sqlite3.Connection], T]) -> T:
+        self.busy += 1
+        try:
+            return await super().write(operation)
+        finally:
+            self.busy -= 1
+
+    async def read(self, query: Callable[[sqlite3.Connection], T]) -> T:
+        self.busy += 1
+        try:
+            return await super().read(query)
+        finally:
+            self.busy -= 1
+
+
 class World:
     """Starts and stops engines over one file; a restart is a new engine, as after a crash."""
 
@@ -93,14 +120,16 @@ class World:
         *,
         capabilities: Capabilities | None = None,
         policies: Sequence[SendPolicy[Any]] = (),
+        operator: str | None = None,
         **sender: Any,
     ) -> None:
-        self.database = database
+        self.database = Watched(database)
         self.clock = clock
         self.ids = ids
         self.provider = Provider()
         self._capabilities = capabilities or Capabilities(on_unknown="resend")
         self._policies = tuple(policies)
+        self._operator = operator
         self._sender_settings = sender
         self._task: asyncio.Task[None] | None = None
         self._nodes = itertools.count()
@@ -161,6 +190,9 @@ class World:
             metrics=SilentMetrics(),
             crash=CrashPoints(),
             node=f"node-{next(self._nodes)}",
+            notice=None
+            if self._operator is None
+            else Notice(sender=sender.id, org=org.id, channel="email", address=self._operator),
         )
         self._task = asyncio.create_task(self.engine.run())
         await self.settle()
@@ -188,7 +220,8 @@ class World:
                     conn.execute("SELECT count(*), sum(attempt), sum(status) FROM messages").fetchall(),
                 )
             )
-            quiet = quiet + 1 if (state, len(self.provider.sent)) == before else 0
+            still = (state, len(self.provider.sent)) == before and not self.database.busy
+            quiet = quiet + 1 if still else 0
             before = (state, len(self.provider.sent))
             if quiet == 8:
                 return

@@ -74,3 +74,20 @@ def test_a_file_from_a_newer_version_is_refused_and_left_alone(tmp_path: Path) -
 def test_a_path_that_cannot_be_opened_is_reported(tmp_path: Path) -> None:
     with pytest.raises(StoreUnavailable, match="cannot be opened"):
         Database(tmp_path / "missing" / "gateway.db")
+
+
+async def test_a_full_disk_is_reported_and_nothing_of_the_group_is_half_written(database: Database) -> None:
+    (pages,) = await database.read(lambda conn: conn.execute("PRAGMA page_count").fetchone())
+    await database.write(lambda conn: conn.execute(f"PRAGMA max_page_count = {pages}").fetchone())
+
+    async def insert(name: str, size: int) -> None:
+        await database.write(lambda conn: conn.execute("INSERT INTO meta VALUES (?, ?)", (name, "x" * size)))
+
+    results = await asyncio.gather(insert("big", 1_000_000), insert("small", 1), return_exceptions=True)
+    assert isinstance(results[0], StoreUnavailable)
+    assert "full" in str(results[0])
+    stored = await database.read(lambda conn: conn.execute("SELECT name FROM meta").fetchall())
+    assert stored == ([("small",)] if results[1] is None else [])
+    await database.write(lambda conn: conn.execute("PRAGMA max_page_count = 1000000").fetchone())
+    await insert("big", 1_000_000)
+    assert await database.probe() is None
