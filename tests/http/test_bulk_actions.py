@@ -574,6 +574,49 @@ async def test_a_forecast_shows_what_is_still_to_come(bulk: Bulk) -> None:
     assert (await bulk.api.get(url(shown, "/forecast"))).json["batch_count"] == 0
 
 
+async def test_a_forecast_in_the_recipients_own_zones_counts_each_zone(bulk: Bulk) -> None:
+    await bulk.contacts(2, time_zone="America/New_York")
+    await bulk.contacts(1)
+    drip = {
+        "batch_quantity": 5,
+        "repeat_after": "1h",
+        "process_between": ["09:00", "17:00"],
+        "time_zone_mode": "contact",
+    }
+    schedule = {"mode": "drip", "time_zone": "Africa/Lagos", "drip": drip}
+    shown = await bulk.create(schedule=schedule)
+    await bulk.sweep()
+    forecast = (await bulk.api.get(url(shown, "/forecast"))).json
+    assert [(batch["at"], batch["quantity"]) for batch in forecast["batches"]] == [
+        ("2026-06-01T08:00:00Z", 1),
+        ("2026-06-01T13:00:00Z", 2),
+    ]
+
+
+async def test_a_list_that_is_still_being_taken_is_forecast_whole(bulk: Bulk) -> None:
+    await bulk.contacts(5)
+    shown = await bulk.create(
+        recipients={"contacts": ["m-1", "m-2", "m-3", "m-4", "m-5"]},
+        schedule={"mode": "drip", "drip": {"batch_quantity": 2, "repeat_after": "1h"}},
+    )
+    assert (await bulk.api.get(url(shown, "/forecast"))).json["batch_count"] == 3
+    assert shown["batch"] == {"number": 0, "of": 3}
+
+
+async def test_what_a_running_batch_still_takes_is_part_of_the_forecast(bulk: Bulk) -> None:
+    await bulk.contacts(100)
+    shown = await bulk.create()
+    await bulk.put(shown["id"], "processing", [PENDING] * 100)
+    await bulk.change("UPDATE action_counts SET unreleased = 0")
+    await bulk.change(
+        "INSERT INTO batches (action, number, round, planned_at, released_at, quantity, revision, untried, pending) "
+        "VALUES (?, 1, 0, 0, 0, 100, 1, 100, 100)",
+        parse_id(ACTION, shown["id"]),
+    )
+    forecast = (await bulk.api.get(url(shown, "/forecast"))).json
+    assert (forecast["batch_count"], forecast["ends_at"]) == (0, "2026-06-01T08:00:02Z")
+
+
 # Edits
 
 
