@@ -101,7 +101,9 @@ class Engine:
         self._operations = Operations(OperationStore(database), catalogue, clock, self._look)
         recovery = Recovery(database, node)
         self._reconciler = Reconciler(recovery, catalogue, renderer, clock, self._returned, self._look)
-        self._timetable = Timetable(reconcile_cron, Housekeeping(database), recovery, releases, clock, self._look)
+        self._timetable = Timetable(
+            reconcile_cron, Housekeeping(database), recovery, releases, clock, metrics, self._look
+        )
         self._running = asyncio.Event()
 
     @property

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from datetime import timedelta
 from typing import Protocol
 
 
@@ -14,6 +16,10 @@ class SendMetrics(Protocol):
 
     def in_flight(self, sender: str, number: int) -> None:
         """So many messages of the sender are between intent and record."""
+        ...
+
+    def waiting(self, queues: Mapping[str, tuple[int, timedelta]]) -> None:
+        """By queue: how many are due and not done, and for how long the oldest has been due."""
         ...
 
     def held(self, sender: str, held: bool) -> None:

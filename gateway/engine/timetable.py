@@ -11,6 +11,7 @@ import structlog
 
 from gateway.clock import Clock
 from gateway.core.recur import next_run
+from gateway.engine.metrics import SendMetrics
 from gateway.errors import StoreUnavailable
 from gateway.store.housekeeping import Housekeeping
 from gateway.store.recovery import Recovery
@@ -30,6 +31,7 @@ class Timetable:
         recovery: Recovery,
         releases: Releases,
         clock: Clock,
+        metrics: SendMetrics,
         look: Callable[[], None],
     ) -> None:
         self._cron = cron
@@ -37,6 +39,7 @@ class Timetable:
         self._recovery = recovery
         self._releases = releases
         self._clock = clock
+        self._metrics = metrics
         self._look = look
         self._log = structlog.get_logger("gateway.timetable")
 
@@ -57,6 +60,7 @@ class Timetable:
             now = self._clock.now()
             try:
                 await self._housekeeping.beat(now)
+                self._metrics.waiting(await self._housekeeping.queues(now))
                 if now >= reconcile_at:
                     await self._reconcile(now)
                     reconcile_at = next_run(self._cron, now)

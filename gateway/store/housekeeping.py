@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -14,6 +15,17 @@ from gateway.store.database import Database
 IDEMPOTENCY_KEPT: Final = timedelta(hours=24)  # what the API promises
 CREATIONS_KEPT: Final = timedelta(minutes=10)  # the limit looks back one minute
 DAYS_KEPT: Final = timedelta(days=400)  # daily totals, for a year's comparison
+
+
+_QUEUES: Final = {
+    "single_messages": "SELECT count(*), min(created_at) FROM messages INDEXED BY messages_waiting "
+    "WHERE status = 0 AND action IS NULL AND COALESCE(not_before, 0) <= ?",
+    "reconciliations": "SELECT count(*), min(due_at) FROM messages INDEXED BY messages_due WHERE due_at <= ?",
+    "looks": "SELECT count(*), min(NULLIF(look_at, 0)) FROM bulk_actions INDEXED BY bulk_actions_look "
+    "WHERE look_at <= ?",
+    "sweeps": "SELECT count(*), min(created_at) FROM bulk_actions INDEXED BY bulk_actions_work "
+    "WHERE work IS NOT NULL AND created_at <= ?",
+}
 
 
 class Housekeeping:
@@ -47,6 +59,17 @@ class Housekeeping:
             lambda conn: conn.execute("SELECT value FROM meta WHERE name = 'heartbeat'").fetchone()
         )
         return None if row is None else from_micros(int(row[0]))
+
+    async def queues(self, now: datetime) -> Mapping[str, tuple[int, timedelta]]:
+        """What is due and not done yet: how many, and for how long the oldest has been due. Each is one short index."""
+        micros = to_micros(now)
+        rows = await self._database.read(
+            lambda conn: [conn.execute(query, (micros,)).fetchone() for query in _QUEUES.values()]
+        )
+        return {
+            name: (number, now - from_micros(oldest) if number and oldest else timedelta(0))
+            for name, (number, oldest) in zip(_QUEUES, rows, strict=True)
+        }
 
     async def one_offs_in_the_middle(self) -> tuple[ActionId, ...]:
         """Undripped messages that have begun and are not done."""

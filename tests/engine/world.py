@@ -310,6 +310,9 @@ class SilentMetrics:
     def held(self, sender: str, held: bool) -> None:
         pass
 
+    def waiting(self, queues: Mapping[str, tuple[int, timedelta]]) -> None:
+        pass
+
 
 def at(text: str) -> datetime:
     """`at("2026-06-01T09:00+00:00")`."""
