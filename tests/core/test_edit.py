@@ -23,7 +23,7 @@ EVERYTHING = frozenset({"label", "schedule.start_at", "message.body", BATCH_QUAN
         (ActionStatus.PAUSED, ActionStatus.PROCESSING, {"label"}, "only_batch_quantity_editable"),
         (ActionStatus.PAUSED, ActionStatus.PROCESSING, {BATCH_QUANTITY}, None),
         (ActionStatus.DELEGATED, None, {BATCH_QUANTITY}, "nothing_left_to_send"),
-        *((status, None, {"label"}, "completed_not_editable") for status in FINAL_ACTIONS),
+        *((status, None, {"label"}, "completed_not_editable") for status in sorted(FINAL_ACTIONS)),
     ],
 )
 def test_an_edit_is_judged_by_the_state(

@@ -15,7 +15,7 @@ from gateway.core.states import MessageStatus
 from gateway.store.codec import to_json, to_micros
 from gateway.store.database import Database
 from gateway.store.messages import DIRECTIONS, LogFilter, MessageLog, _conditions
-from gateway.store.sending import SOURCES
+from gateway.store.turn import SOURCES
 from gateway.testing.clock import FakeClock
 
 CHANNELS = ("email", "signal", "sms")
