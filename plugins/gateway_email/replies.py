@@ -73,10 +73,12 @@ class Rule:
     verdict: Verdict
     why: Code | None = None  # of NEVER
     dead: bool = False  # of NEVER: nothing more to this address
+    says: str = ""  # what the text must have in it, in small letters
 
-    def fits(self, stage: Stage, code: str, enhanced: str) -> bool:
+    def fits(self, stage: Stage, code: str, enhanced: str, text: str) -> bool:
         exact = self.enhanced == enhanced or (self.enhanced.endswith(".") and enhanced.startswith(self.enhanced))
-        return stage in self.stages and code.startswith(self.code) and (not self.enhanced or exact)
+        named = code.startswith(self.code) and (not self.enhanced or exact) and self.says in text
+        return stage in self.stages and named
 
 
 _ALL: Final = frozenset(Stage)
@@ -123,8 +125,12 @@ RULES: Final = (
     Rule(_ALL, "5", "5.1.6", Verdict.NEVER, Code.INVALID_ADDRESS, dead=True),  # has moved, no forwarding address
     Rule(_ALL, "5", "5.1.10", Verdict.NEVER, Code.INVALID_ADDRESS, dead=True),  # RFC 7505: null MX
     Rule(_ALL, "556", "", Verdict.NEVER, Code.INVALID_ADDRESS, dead=True),  # RFC 7504: the domain accepts no mail
-    Rule(_ALL, "5", "5.1.", Verdict.NEVER, Code.INVALID_ADDRESS),
     Rule(_ALL, "5", "5.2.1", Verdict.NEVER, Code.UNREACHABLE, dead=True),  # mailbox disabled
+    # A relay that does not know us refuses everybody, often without an enhanced code: "550 relay not permitted" (Exim),
+    # "550 Unable to relay" (Exchange), "553 that domain isn't in my list of allowed rcpthosts" (qmail). As a policy.
+    Rule(_RCPT, "5", "", Verdict.NEVER, Code.PROVIDER, says="relay"),
+    Rule(_RCPT, "553", "", Verdict.NEVER, Code.PROVIDER, says="rcpthosts"),
+    Rule(_ALL, "5", "5.1.", Verdict.NEVER, Code.INVALID_ADDRESS),
     Rule(_ALL, "5", "5.2.", Verdict.NEVER, Code.UNREACHABLE),  # 5.2.2: mailbox full
     Rule(_RCPT, "552", "", Verdict.LATER),  # RFC 5321 4.5.3.1.10: "too many recipients" from servers of old; as 452
     Rule(_ALL, "5", "5.3.", Verdict.NEVER, Code.PROVIDER),
@@ -132,9 +138,9 @@ RULES: Final = (
     Rule(_ALL, "5", "5.4.", Verdict.NEVER, Code.UNREACHABLE),
     Rule(_ALL, "5", "5.5.", Verdict.NEVER, Code.PROVIDER),
     Rule(_ALL, "5", "5.6.", Verdict.NEVER, Code.CONTENT),
-    Rule(
-        _ALL, "5", "5.7.", Verdict.NEVER, Code.BLOCKED
-    ),  # 5.7.1 refused; 5.7.20 to 5.7.26 DKIM, SPF, DMARC, reverse DNS
+    # A policy is about us (5.7.1 refused; 5.7.20 to 5.7.26 DKIM, SPF, DMARC, reverse DNS), so it is no recipient's own
+    # failure: twenty in a row pause the action.
+    Rule(_ALL, "5", "5.7.", Verdict.NEVER, Code.PROVIDER),
     # Without an enhanced code, or with 5.0.0.
     Rule(_RCPT, "553", "", Verdict.NEVER, Code.INVALID_ADDRESS),  # mailbox name not allowed
     Rule(_RCPT, "550", "", Verdict.NEVER, Code.UNREACHABLE),  # not found, no access, or policy: nobody can tell
@@ -151,16 +157,15 @@ _SENTENCES: Final = {
     Code.UNREACHABLE: "The mail server cannot reach the mailbox",
     Code.CONTENT: "The mail server refused the text",
     Code.TOO_LONG: "The mail is too large",
-    Code.BLOCKED: "The mail server refused it by its policy",
     Code.EXPIRED: "The mail server gave up delivering it",
 }
 
 
 def rule_for(stage: Stage, reply: Reply) -> Rule:
     """The row that decides. LookupError for a reply that refuses nothing (2xx, 3xx)."""
-    code, enhanced = str(reply.code), reply.enhanced
+    code, enhanced, text = str(reply.code), reply.enhanced, reply.text.lower()
     for rule in RULES:
-        if rule.fits(stage, code, enhanced):
+        if rule.fits(stage, code, enhanced, text):
             return rule
     raise LookupError(f"{reply.code} after {stage}")
 

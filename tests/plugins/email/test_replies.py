@@ -109,7 +109,11 @@ def test_a_fault_of_the_sender_holds_it_and_burns_nobody(stage: Stage, reply: st
         (Stage.RCPT, "551 User not local", Code.UNREACHABLE, False),
         (Stage.RCPT, "552 5.2.2 Mailbox full", Code.UNREACHABLE, False),
         (Stage.RCPT, "550 5.4.4 Unable to route", Code.UNREACHABLE, False),
-        (Stage.RCPT, "554 5.7.1 Relay access denied", Code.BLOCKED, False),
+        (Stage.RCPT, "554 5.7.1 Relay access denied", Code.PROVIDER, False),  # Postfix
+        (Stage.RCPT, "550 relay not permitted", Code.PROVIDER, False),  # Exim
+        (Stage.RCPT, "550 5.7.54 SMTP; Unable to relay recipient in non-accepted domain", Code.PROVIDER, False),
+        (Stage.RCPT, "553 sorry, that domain isn't in my list of allowed rcpthosts (#5.7.1)", Code.PROVIDER, False),
+        (Stage.RCPT, "550 5.1.1 <relay@example.org>: user unknown", Code.INVALID_ADDRESS, True),
         (Stage.RCPT, "550 4.1.1 classes that contradict each other", Code.UNREACHABLE, False),
         (Stage.RCPT, "550 5.1.11 a code that begins like a dead one", Code.INVALID_ADDRESS, False),
         (Stage.RCPT, "554 Transaction failed", Code.PROVIDER, False),
@@ -119,8 +123,8 @@ def test_a_fault_of_the_sender_holds_it_and_burns_nobody(stage: Stage, reply: st
         (Stage.MAIL, "552 Too big", Code.TOO_LONG, False),
         (Stage.DOT, "552 Message too large", Code.TOO_LONG, False),
         (Stage.DOT, "552 5.2.3 Longer than the mailbox takes", Code.TOO_LONG, False),
-        (Stage.DOT, "550 5.7.26 This mail is unauthenticated", Code.BLOCKED, False),  # Gmail
-        (Stage.DOT, "550 5.7.28 Unusual rate", Code.BLOCKED, False),
+        (Stage.DOT, "550 5.7.26 This mail is unauthenticated", Code.PROVIDER, False),  # Gmail
+        (Stage.DOT, "550 5.7.28 Unusual rate", Code.PROVIDER, False),
         (Stage.DOT, "554 5.6.0 Bad content", Code.CONTENT, False),
         (Stage.DOT, "554 Looks like spam", Code.CONTENT, False),
         (Stage.DOT, "550 Looks like spam", Code.CONTENT, False),
