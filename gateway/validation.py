@@ -23,6 +23,7 @@ from gateway.wording import JSON, Words, expected, given, unknown
 
 T = TypeVar("T")
 
+CAREFUL_BYTES_MAX: Final = 1024 * 1024
 PROBLEMS_MAX: Final = 100  # of one value: a list of a million wrong elements needs no more to be understood
 _CLEARED_AT_ONCE: Final = 1_000
 _BAD_CHARACTER: Final = re.compile("[\0\ud800-\udfff]")
@@ -60,8 +61,14 @@ def decode_json(raw: bytes) -> object:
     """The JSON document in `raw`, which is UTF-8.
 
     Refused `malformed_json`: the detail says line and column. Refused as well are what JSON does not have but many
-    parsers let pass: a name twice in one object, NaN and infinities, numbers that overflow to one.
+    parsers let pass: NaN and infinities, numbers that overflow to one, and a name twice in one object. The last is not
+    looked for in documents over `CAREFUL_BYTES_MAX`: those are long lists, and looking takes ten times as long.
     """
+    if len(raw) > CAREFUL_BYTES_MAX:
+        try:
+            return msgspec.json.decode(raw)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            pass  # what is wrong with it, and where, is found below
     try:
         text = raw.decode("utf-8")
     except UnicodeDecodeError as exc:

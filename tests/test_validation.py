@@ -338,3 +338,12 @@ def test_malformed_json_is_refused_with_the_place(raw: bytes, detail: str) -> No
 @given(plain_values)
 def test_every_json_document_is_decoded_to_what_it_says(value: Any) -> None:
     assert decode_json(json.dumps(value).encode()) == value
+
+
+def test_a_long_document_is_decoded_fast_and_its_faults_are_still_placed() -> None:
+    entries = ", ".join(f'"m-{number}"' for number in range(200_000))
+    assert decode_json(f"[{entries}]".encode()) == [f"m-{number}" for number in range(200_000)]
+    with pytest.raises(Refused, match="line 1, column"):
+        decode_json(f"[{entries}, oops]".encode())
+    with pytest.raises(Refused, match="NaN"):
+        decode_json(f"[{entries}, NaN]".encode())
