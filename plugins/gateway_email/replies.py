@@ -1,6 +1,6 @@
 """What a mail server's reply means: one table, read from top to bottom, the first row that fits decides.
 
-Sources, read on 2026-11-23: RFC 5321 section 4.2 and 4.5.3.1.10 (basic codes), RFC 3463 and the IANA registry "SMTP
+Sources: RFC 5321 section 4.2 and 4.5.3.1.10 (basic codes), RFC 3463 and the IANA registry "SMTP
 Enhanced Status Codes" of RFC 5248 (x.y.z), RFC 4954 section 6 (AUTH), RFC 3207 section 4 (STARTTLS), RFC 6531 section
 3.7.4.2 (5.6.7), RFC 7504 (521, 556), RFC 7505 (null MX), RFC 7372 (5.7.20 to 5.7.26).
 """
