@@ -59,12 +59,11 @@ class Scheduler:
             now = self._clock.now()
             until = now + POLL
             try:
-                looks = await self._releases.due(now)
-                for look in looks:
-                    await self._attend(look, now)
-                if looks:
-                    continue
                 upcoming = await self._releases.next_look()
+                if upcoming is not None and upcoming <= now:
+                    for look in await self._releases.due(now):
+                        await self._attend(look, now)
+                    continue
                 until = min(until, upcoming) if upcoming is not None else until
             except StoreUnavailable as exc:
                 self._log.warning("store_unavailable", detail=str(exc))

@@ -106,17 +106,21 @@ class Candidates:
         self._database = database
 
     async def actions(self, sender: SenderId) -> tuple[SendingAction, ...]:
-        """The bulk actions that this sender is sending now, oldest first: those with a batch in their present round.
+        """The bulk actions that this sender has somebody to send to now, oldest first.
 
-        An action that is tried again is being processed at once, but may have to wait for its schedule.
+        Those with a batch in their present round: an action that is tried again is being processed at once, but may
+        have to wait for its schedule. And of these, those with somebody released and waiting, by a short index.
         """
         rows = await self._database.read(
             lambda conn: conn.execute(
                 """SELECT a.id, a.org, a.round, b.number,
                        (SELECT min(first_seq) FROM batches WHERE action = a.id AND untried > 0), a.message, a.schedule
-                   FROM bulk_actions AS a JOIN batches AS b ON b.action = a.id AND b.round = a.round
+                   FROM action_counts AS n INDEXED BY action_counts_ready
+                   CROSS JOIN bulk_actions AS a ON a.id = n.action
+                   JOIN batches AS b ON b.action = a.id AND b.round = a.round
                        AND b.number = (SELECT max(number) FROM batches WHERE action = a.id)
-                   WHERE a.sender = ? AND a.status = 'processing' AND a.operation = 'send_message' ORDER BY a.id""",
+                   WHERE n.pending > n.unreleased AND a.sender = ? AND a.status = 'processing'
+                       AND a.operation = 'send_message' ORDER BY a.id""",
                 (sender,),
             ).fetchall()
         )

@@ -115,6 +115,8 @@ FOUNDATION = (
         unconfirmed INTEGER NOT NULL DEFAULT 0, unreleased INTEGER NOT NULL DEFAULT 0,
         failing INTEGER NOT NULL DEFAULT 0
     ) STRICT""",
+    # The actions with somebody released and waiting: so that drips that wait for their next batch cost nothing.
+    "CREATE INDEX action_counts_ready ON action_counts (action) WHERE pending > unreleased",
     # A selection that was given as a list, in pieces of about 5,000 entries: JSON arrays in the order of the list.
     """CREATE TABLE selection_chunks (
         action INTEGER NOT NULL, position INTEGER NOT NULL, entries TEXT NOT NULL, PRIMARY KEY (action, position)

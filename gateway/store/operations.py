@@ -65,9 +65,10 @@ class OperationStore:
         """The actions that have somebody to work on."""
         rows = await self._database.read(
             lambda conn: conn.execute(
-                "SELECT a.id, a.org, a.operation, a.parameters, a.schedule FROM bulk_actions AS a "
-                "JOIN action_counts AS n ON n.action = a.id WHERE a.status = 'processing' AND a.sender IS NULL "
-                "AND n.pending > n.unreleased ORDER BY a.id"
+                "SELECT a.id, a.org, a.operation, a.parameters, a.schedule "
+                "FROM action_counts AS n INDEXED BY action_counts_ready "
+                "CROSS JOIN bulk_actions AS a ON a.id = n.action "
+                "WHERE n.pending > n.unreleased AND a.status = 'processing' AND a.sender IS NULL ORDER BY a.id"
             ).fetchall()
         )
         return tuple(

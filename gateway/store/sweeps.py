@@ -65,6 +65,8 @@ class Sweeps:
 
     async def step(self, now: datetime) -> Sweep | None:
         """Do the next chunk of one action, the actions taking turns; None if there is nothing to do."""
+        if not await self._database.read(_has_work):
+            return None
         sweep = await self._database.write(lambda conn: self._step(conn, to_micros(now)))
         self._turn += 1
         return sweep
@@ -147,6 +149,11 @@ class Sweeps:
                 moves.move(action.id, batch, RecipientState.PENDING, event, len(rows))
                 if batch is not None:
                     moves.tried(action.id, batch, len(rows))
+
+
+def _has_work(conn: sqlite3.Connection) -> bool:
+    query = "SELECT 1 FROM bulk_actions INDEXED BY bulk_actions_work WHERE work IS NOT NULL LIMIT 1"
+    return conn.execute(query).fetchone() is not None
 
 
 def _unreachable(channel: Channel, action: _Action) -> list[tuple[str, RecipientEvent, str]]:
