@@ -47,7 +47,8 @@ creations_per_minute = 100
 [senders.mail]
 channel = "email"
 adapter = "smtp"
-rate = "5000/s"
+rate = "{rate}"
+burst = {burst}
 concurrency = 8
 host = "127.0.0.1"
 port = {port}
@@ -208,6 +209,10 @@ class Story:
         """Move time on to an instant such as `2026-06-03T09:00Z`."""
         await self.advance(datetime.fromisoformat(text) - self.clock.now(), step)
 
+    async def tick(self) -> None:
+        """A tenth of a second."""
+        await self.advance(timedelta(milliseconds=100))
+
     async def settle(self) -> None:
         """Let everything work until the books, the messages and the mail server stand still."""
         quiet, before = 0, None
@@ -244,13 +249,15 @@ def _chunks(items: Sequence[Any], size: int) -> list[Sequence[Any]]:
 
 
 @asynccontextmanager
-async def story_in(folder: Path, *, more: str = "", **server: Any) -> AsyncIterator[Story]:
+async def story_in(
+    folder: Path, *, rate: str = "5000/s", burst: int = 5_000, more: str = "", **server: Any
+) -> AsyncIterator[Story]:
     """Everything running; at the end the books must balance. `more`: lines for gateway.toml after the sender's own."""
     clock = FakeClock(MONDAY)
     async with AsyncExitStack() as stack:
         smtp = await stack.enter_async_context(SmtpServer(**server))
         path = folder / "gateway.toml"
-        path.write_text(TOML.format(port=smtp.port, more=more), encoding="utf-8")
+        path.write_text(TOML.format(port=smtp.port, rate=rate, burst=burst, more=more), encoding="utf-8")
         installation = await stack.enter_async_context(open_installation(load(path, {}), clock=clock))
         engine = asyncio.create_task(installation.engine.run())
         stack.push_async_callback(_ended, engine)
