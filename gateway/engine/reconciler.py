@@ -108,9 +108,9 @@ class Reconciler:
                 return _answered(message, answer, sender)
         age = now - message.attempted_at
         if capabilities.idempotent_for is not None and age < capabilities.idempotent_for:
-            return _again(message, "sent again under the same idempotency key")
+            return _again(message, "sent again under the same idempotency key", perhaps_sent=True)
         if sender.on_unknown == "resend" and not give_up(message.created_at, now, sender.retry_for):
-            return _again(message, "sent again, it may arrive twice (on_unknown = resend)")
+            return _again(message, "sent again, it may arrive twice (on_unknown = resend)", perhaps_sent=True)
         deadline = message.attempted_at + sender.receipt_deadline
         if now >= deadline:
             return _stay(message, "nobody knows whether it was sent", None)
@@ -147,8 +147,14 @@ def _stay(message: DueMessage, detail: str, look_at: datetime | None) -> Finding
     return Finding(message=message, event=None, status=message.status, detail=detail, look_at=look_at)
 
 
-def _again(message: DueMessage, detail: str) -> Finding:
-    return Finding(message=message, event=RecipientEvent.RETURN, status=MessageStatus.PENDING, detail=detail)
+def _again(message: DueMessage, detail: str, *, perhaps_sent: bool) -> Finding:
+    return Finding(
+        message=message,
+        event=RecipientEvent.RETURN,
+        status=MessageStatus.PENDING,
+        detail=detail,
+        perhaps_sent=perhaps_sent,
+    )
 
 
 _STATUS: Final[Mapping[Status, MessageStatus]] = {status: MessageStatus[status.name] for status in Status}
@@ -156,7 +162,7 @@ _STATUS: Final[Mapping[Status, MessageStatus]] = {status: MessageStatus[status.n
 
 def _answered(message: DueMessage, answer: Found | Absent, sender: Sender) -> Finding:
     if isinstance(answer, Absent):
-        return _again(message, "the provider does not have it")
+        return _again(message, "the provider does not have it", perhaps_sent=False)
     status = _STATUS[answer.receipt.status]
     receipts = sender.adapter.capabilities.receipts
     if status in NEGATIVE:

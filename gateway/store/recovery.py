@@ -41,8 +41,9 @@ class DueMessage:
 class Finding:
     """What is to become of a due message.
 
-    `event` RETURN: certainly not sent, or to be sent again. SUCCEED, HAND_OVER, FAIL: it was found. None: it stays as
-    it is, and is looked at again at `look_at` (None: never; a person decides).
+    `event` RETURN: certainly not sent, or to be sent again although it may have been (`perhaps_sent`). SUCCEED,
+    HAND_OVER, FAIL: it was found. None: it stays as it is, and is looked at again at `look_at` (None: never; a person
+    decides).
     """
 
     message: DueMessage
@@ -52,6 +53,7 @@ class Finding:
     code: str | None = None
     look_at: datetime | None = None
     unconfirmed: bool = False
+    perhaps_sent: bool = False
 
 
 class Recovery:
@@ -120,6 +122,10 @@ class Recovery:
 
 def _resolve(conn: sqlite3.Connection, finding: Finding, now: int, moves: Moves) -> None:
     message = finding.message
+    if finding.perhaps_sent and message.action is not None and _is_cancelled(conn, message.action):
+        # To call it cancelled would say that it was not sent, and whoever then sends the rest would send it twice.
+        detail = "nobody knows whether it was sent; its bulk action was cancelled, so it is not sent again"
+        finding = Finding(message=message, event=None, status=message.status, detail=detail)
     changed = conn.execute(
         "UPDATE messages SET status = ?, code = ?, reason = ?, due_at = ?, accepted_at = COALESCE(accepted_at, ?) "
         "WHERE id = ? AND status = ?",
@@ -152,8 +158,8 @@ def _recipient_found(conn: sqlite3.Connection, action: ActionId, seq: int, findi
     ).fetchone()
     if row is None or finding.event is None:
         return
-    (status,) = conn.execute("SELECT status FROM bulk_actions WHERE id = ?", (action,)).fetchone()
-    event = RecipientEvent.CANCEL if status == "cancelled" and finding.event is RecipientEvent.RETURN else finding.event
+    returns = finding.event is RecipientEvent.RETURN
+    event = RecipientEvent.CANCEL if returns and _is_cancelled(conn, action) else finding.event
     after = moves.move(action, row[1], RecipientState(row[0]), event)
     conn.execute(
         "UPDATE recipients SET state = ?, code = ?, reason = ? WHERE action = ? AND seq = ?",
@@ -165,6 +171,11 @@ def _recipient_found(conn: sqlite3.Connection, action: ActionId, seq: int, findi
         moves.unconfirmed(action, 1)
     if event is RecipientEvent.RETURN:
         conn.execute("UPDATE bulk_actions SET look_at = 0 WHERE id = ? AND status = 'delegated'", (action,))
+
+
+def _is_cancelled(conn: sqlite3.Connection, action: ActionId) -> bool:
+    (status,) = conn.execute("SELECT status FROM bulk_actions WHERE id = ?", (action,)).fetchone()
+    return bool(status == "cancelled")
 
 
 def _recipient_lost(conn: sqlite3.Connection, action: int, seq: int, moves: Moves) -> None:
