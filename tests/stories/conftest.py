@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -213,6 +213,14 @@ class Story:
         """A tenth of a second."""
         await self.advance(timedelta(milliseconds=100))
 
+    async def until(self, reached: Callable[[], Awaitable[bool]]) -> None:
+        """Let everything work until something is the case, while other things still move."""
+        for _ in range(ROUNDS_MAX):
+            if await reached():
+                return
+            await asyncio.sleep(0.001)
+        raise AssertionError("it was never reached")
+
     async def settle(self) -> None:
         """Let everything work until the books, the messages and the mail server stand still."""
         quiet, before = 0, None
@@ -277,6 +285,7 @@ async def story_in(
         yield told
         await told.settle()
         assert (await verify(installation.database)).faults == ()
+        assert not smtp.duplicates
 
 
 async def _ended(engine: asyncio.Task[None]) -> None:
