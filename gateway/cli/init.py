@@ -39,6 +39,14 @@ rate = "50/s"                    # what the relay allows
 
 
 @click.command()
+@click.option(
+    "--channel",
+    type=click.Choice(["email"]),
+    default="email",
+    show_default=True,
+    prompt="Channel of the first sender",
+    help="What it sends. Other channels' senders are written by hand, as gateway.toml shows.",
+)
 @click.option("--sender", default="mail", show_default=True, prompt="Name of the first sender", help="Its name.")
 @click.option("--host", default="127.0.0.1", show_default=True, prompt="SMTP relay", help="Where it is.")
 @click.option("--port", type=int, default=587, show_default=True, prompt="Its port", help="Its port.")
@@ -57,6 +65,7 @@ rate = "50/s"                    # what the relay allows
 @framed
 async def init(
     frame: Frame,
+    channel: str,
     sender: str,
     host: str,
     port: int,
@@ -78,7 +87,7 @@ async def init(
         time_zone=time_zone,
         region=f'default_region = "{region}"' if region else '# default_region = "NG"      # of national phone numbers',
         sender=sender,
-        channel="email",
+        channel=channel,
         host=host,
         port=port,
         security=security,

@@ -71,7 +71,7 @@ def _action_table() -> Mapping[tuple[ActionStatus, ActionEvent], ActionStatus]:
     recomputed = (status.COMPLETED, status.PARTIAL, status.FAILED)
     for settled, outcome in outcomes.items():
         table |= {(before, settled): outcome for before in (status.PROCESSING, status.DELEGATED, *recomputed)}
-    table |= {(final, event.RETRY): status.PROCESSING for final in FINAL_ACTIONS}
+    table |= {(final, event.RETRY): status.PROCESSING for final in sorted(FINAL_ACTIONS)}
     return MappingProxyType(table)
 
 

@@ -97,8 +97,8 @@ class Scheduler:
             await self._releases.wait(look, None, held, None)
             return
         since = max(filter(None, (look.created_at, look.resumed_at, schedule.start_at)))
-        if _zones_are_wanted(look, schedule) and now >= since:
-            await self._settle(look)
+        if _zones_are_wanted(look, schedule):
+            await self._plan_settling(look, since, now)
             return
         remaining = await self._remaining(look, schedule, now)
         step = next_step(
@@ -110,6 +110,13 @@ class Scheduler:
             last_number=0 if look.last is None else look.last.number,
         )
         await self._take(look, schedule, step, now)
+
+    async def _plan_settling(self, look: ActionLook, since: datetime, now: datetime) -> None:
+        """Zones are noted at the start. Until then nobody knows where it opens first: perhaps long before here."""
+        if now < since:
+            await self._releases.wait(look, since, WaitReason.SCHEDULED, since)
+        else:
+            await self._settle(look)
 
     async def _remaining(self, look: ActionLook, schedule: Schedule, now: datetime) -> dict[str, int]:
         """Who may be released, by time zone; `{"": n}` where zones do not matter. Unsettled, everybody counts."""

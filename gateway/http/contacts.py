@@ -234,12 +234,12 @@ def contact_routes(store: ContactStore, catalogue: Catalogue) -> list[Route]:
     one, tag = "/v1/contacts/{id}", "contacts"
     return [
         Route(
-            method="PUT", path=one, handler=handlers.put, summary="Create or replace a contact", permissions=edit, tag=tag,
-            body=ContactFields, merge_patch=True, answer=ContactView, also=(201,),
+            method="PUT", path=one, handler=handlers.put, summary="Create or replace a contact", permissions=edit,
+            tag=tag, body=ContactFields, merge_patch=True, answer=ContactView, also=(201,),
         ),
         Route(
-            method="PATCH", path=one, handler=handlers.patch, summary="Change some fields of a contact", permissions=edit,
-            tag=tag, body=ContactFields, merge_patch=True, answer=ContactView,
+            method="PATCH", path=one, handler=handlers.patch, summary="Change some fields of a contact",
+            permissions=edit, tag=tag, body=ContactFields, merge_patch=True, answer=ContactView,
         ),
         Route(
             method="POST", path="/v1/contacts", handler=handlers.post, summary="Create or merge up to 1,000 contacts",

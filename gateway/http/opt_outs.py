@@ -186,8 +186,9 @@ def opt_out_routes(store: ConsentStore, catalogue: Catalogue) -> list[Route]:
     one, many, tag = "/v1/opt-outs/{id}", "/v1/opt-outs", "opt-outs"
     return [
         Route(
-            method="POST", path=many, handler=handlers.create, summary="Record opt-outs", permissions=("messaging.send",),
-            tag=tag, body=OptOutOrder, answer=OptOutView | OptOutResults, status=201, also=(200,), creates=True,
+            method="POST", path=many, handler=handlers.create, summary="Record opt-outs",
+            permissions=("messaging.send",), tag=tag, body=OptOutOrder, answer=OptOutView | OptOutResults, status=201,
+            also=(200,), creates=True,
         ),
         Route(
             method="GET", path=many, handler=handlers.page, summary="List opt-outs, the newest first",
