@@ -120,12 +120,10 @@ class Scheduler:
 
     async def _remaining(self, look: ActionLook, schedule: Schedule, now: datetime) -> dict[str, int]:
         """Who may be released, by time zone; `{"": n}` where zones do not matter. Unsettled, everybody counts."""
-        by_zone = schedule.drip is not None and schedule.drip.time_zone_mode == "contact"
-        if by_zone and look.settled:
+        if schedule.drip is not None and schedule.drip.time_zone_mode == "contact":
             return dict(await self._releases.remaining_by_zone(look.id, now))
-        zone = schedule.time_zone if by_zone else ""
         free = look.unreleased - look.deferred
-        return {zone: max(free, 1) if schedule.mode == "now" and look.work == "snapshot" else free}
+        return {"": max(free, 1) if schedule.mode == "now" and look.work == "snapshot" else free}
 
     async def _take(self, look: ActionLook, schedule: Schedule, step: object, now: datetime) -> None:
         match step:
