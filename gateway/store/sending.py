@@ -207,6 +207,7 @@ def _eligible(conn: sqlite3.Connection, turn: Turn, wanted: ActionIntents) -> se
             JOIN bulk_actions AS a ON a.id = :action
             LEFT JOIN contacts AS c ON c.id = r.contact
             WHERE a.status = 'processing' AND r.state = 0 AND r.round = a.round AND r.batch IS j.batch
+              AND (SELECT failing FROM action_counts WHERE action = :action) < :failures_max
               AND (r.contact IS NULL OR (c.updated_at = j.updated_at AND c.deleted_at IS NULL))
               AND NOT {opted_out_sql("a.org", ":channel", "j.address", "r.contact", ":category")}
               {duplicate}""",
@@ -217,6 +218,7 @@ def _eligible(conn: sqlite3.Connection, turn: Turn, wanted: ActionIntents) -> se
             "action": wanted.action,
             "channel": turn.channel.name,
             "category": wanted.category,
+            "failures_max": FAILURES_MAX,  # the scheduler is about to pause it: burn nobody meanwhile
         },
     )
     return {seq for (seq,) in rows}
