@@ -54,7 +54,14 @@ def test_every_wait_reason_is_listed() -> None:
 
 
 def test_every_setting_is_described() -> None:
-    sections: list[type[msgspec.Struct]] = [settings.Server, settings.Store, settings.Org, settings.Common, settings.Operator, settings.Notify]
+    sections: list[type[msgspec.Struct]] = [
+        settings.Server,
+        settings.Store,
+        settings.Org,
+        settings.Common,
+        settings.Operator,
+        settings.Notify,
+    ]
     sections += [settings.Reconcile, settings.Limits, settings.Logging, settings.Plugins]
     names = {field.encode_name for section in sections for field in msgspec.structs.fields(section)}
     assert [name for name in sorted(names) if f"`{name}`" not in OPERATORS] == []

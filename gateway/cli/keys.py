@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from typing import Final
 
 import click
 
 from gateway.cli.frame import Frame, fail, first, framed, org_of, table
 from gateway.store.keys import IssuedKey, Key
+
+LISTED_MAX: Final = 1_000
 
 
 @click.group()
@@ -34,9 +37,14 @@ async def create(
 @click.option("--org", help="The org; needed if there are several.")
 @framed
 async def list_(frame: Frame, org: str | None) -> None:
-    """List the keys of an org, without their secrets."""
+    """List the keys of an org, without their secrets; revoked ones at the end."""
     async with frame.installation() as installation:
-        keys = await installation.keys.list(org_of(installation, org).id, limit=1_000)
+        owner = org_of(installation, org).id
+        keys = [
+            key
+            for revoked in (False, True)
+            for key in await installation.keys.list(owner, limit=LISTED_MAX, revoked=revoked)
+        ]
     rows = [(k.id, k.name, " ".join((*k.permissions, *k.roles)), k.last_used_at, k.revoked_at) for k in keys]
     frame.show(
         [_shown(each) for each in keys],

@@ -9,6 +9,7 @@ import click
 
 from gateway.cli.frame import FAILED, Frame, fail, framed
 from gateway.daemon import only_one
+from gateway.errors import StoreError
 from gateway.store.backup import copy_to, restore_from
 from gateway.store.migrations import NEWEST, pending
 from gateway.store.verify import verify as verify_books
@@ -60,8 +61,8 @@ async def restore(frame: Frame, file: Path) -> None:
     with only_one(target):
         try:
             paused = restore_from(file, target)
-        except sqlite3.DatabaseError as exc:
-            fail(f"{file} is no whole database: {exc}. Nothing was changed.")
+        except (sqlite3.DatabaseError, StoreError) as exc:
+            fail(f"{file} cannot be restored: {exc} Nothing was changed.")
     frame.show(
         {"paused": paused, "previous": f"{target}.before-restore"},
         lambda: click.echo(

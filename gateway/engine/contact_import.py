@@ -17,7 +17,8 @@ import msgspec
 from gateway.core.ids import OrgId
 from gateway.core.people import SCALARS, ContactDraft, ContactReader, Match
 from gateway.errors import Invalid, Problem
-from gateway.store.contacts import CHUNK, BadChannels, ContactStore
+from gateway.store.contact_writes import BadChannels
+from gateway.store.contacts import CHUNK, ContactStore
 
 LINE_BYTES_MAX: Final = 64 * 1024
 REJECTIONS_LISTED_MAX: Final = 1_000
@@ -160,50 +161,66 @@ async def _read_ndjson(rows: _Rows, lines: AsyncIterator[_Line]) -> None:
 
 
 class _CsvRows:
-    """Joins lines to rows, since a quoted cell may hold line ends, and gives the cells their columns' names."""
+    """Joins lines to rows, since a quoted cell may hold line ends, and gives the cells their columns' names.
+
+    A quote that is never closed must not swallow the good rows behind it: when lines joined make no row, the first of
+    them is rejected and the others are read anew.
+    """
 
     def __init__(self, rows: _Rows) -> None:
         self._rows = rows
         self._header: list[str] | None = None
-        self._pending = ""
-        self._first = 0
+        self._open: list[_Line] = []  # lines of a row whose quote is not closed yet
 
     async def read(self, lines: AsyncIterator[_Line]) -> None:
         async for line in lines:
-            if line.fault is not None:
-                self._rows.reject(line.number, line.fault)
-                self._pending = ""
-            else:
+            if line.fault is None:
                 await self._line(line)
-        if self._pending:
-            self._rows.reject(self._first, "A quote is opened and not closed.")
+            else:
+                await self._give_up()
+                self._rows.reject(line.number, line.fault)
+        await self._give_up()
         if self._header is None:
             raise Invalid([Problem("", "The file has no header row.")])
 
     async def _line(self, line: _Line) -> None:
-        self._first = self._first if self._pending else line.number
-        text = f"{self._pending}\n{line.text}" if self._pending else line.text
-        is_open = text.count('"') % 2 == 1
-        self._pending = text if is_open and len(text) <= LINE_BYTES_MAX else ""
-        if self._pending:
-            return
-        if is_open:
-            self._rows.reject(self._first, "A quote is opened and not closed.")
-        elif text.strip():
-            await self._row(text)
+        self._open.append(line)
+        text = "\n".join(each.text for each in self._open)
+        if text.count('"') % 2 == 0:
+            joined, self._open = self._open, []
+            fault = await self._row(joined[0].number, text)
+            if fault is not None:
+                await self._again(joined, fault)
+        elif len(text) > LINE_BYTES_MAX:
+            await self._give_up()
 
-    async def _row(self, text: str) -> None:
+    async def _give_up(self) -> None:
+        """The open quote is not closed any more."""
+        while self._open:
+            joined, self._open = self._open, []
+            await self._again(joined, "A quote is opened and not closed.")
+
+    async def _again(self, joined: list[_Line], fault: str) -> None:
+        """The first line is at fault; those behind it are read without it."""
+        self._rows.reject(joined[0].number, fault)
+        for line in joined[1:]:
+            await self._line(line)
+
+    async def _row(self, number: int, text: str) -> str | None:
+        """Take one row; what is wrong with its form, if anything."""
+        if not text.strip():
+            return None
         try:
             cells = next(csv.reader(io.StringIO(text, newline=""), strict=True))
         except csv.Error as exc:
-            self._rows.reject(self._first, f"The row is badly quoted: {exc}.")
-            return
+            return f"The row is badly quoted: {exc}."
         if self._header is None:
             self._header = self._read_header(cells)
         elif len(cells) != len(self._header):
-            self._rows.reject(self._first, f"The row has {len(cells)} cells, the header {len(self._header)}.")
+            return f"The row has {len(cells)} cells, the header {len(self._header)}."
         else:
-            await self._rows.take(self._first, _fields(self._header, cells))
+            await self._rows.take(number, _fields(self._header, cells))
+        return None
 
     def _read_header(self, cells: list[str]) -> list[str]:
         """The columns' names; what is no field of a contact becomes an attribute."""
