@@ -1,14 +1,15 @@
-"""Contacts of an org as the API and the command line write them: read, checked, stored."""
+"""Contacts of an org as the API and the command line write them: what reads them, and what judges their addresses."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
 
 from gateway.contract import Channel
-from gateway.core.people import ContactReader
+from gateway.core.contact_merge import ContactContent
+from gateway.core.people import FIELDS, ContactReader, Fault, escaped
 from gateway.engine.catalogue import Catalogue, Org
-from gateway.store.contacts import BadChannels
+from gateway.store.contact_writes import BadChannels
+from gateway.wording import JSON, unknown
 
 _OWN_COLUMN = frozenset({"email", "sms", "whatsapp"})
 
@@ -19,20 +20,31 @@ def reader_for(org: Org, catalogue: Catalogue) -> ContactReader:
     return ContactReader(org.default_region, others)
 
 
+def unknown_fields(fields: Mapping[str, object]) -> list[Fault]:
+    """A fault for every member that no contact has."""
+    if fields.keys() <= FIELDS:
+        return []
+    known = sorted(FIELDS)
+    return [
+        Fault(pointer=f"/{escaped(name)}", detail=unknown(name[:100], known, JSON.member))
+        for name in fields
+        if name not in FIELDS
+    ]
+
+
 def bad_channels(org: Org, catalogue: Catalogue) -> BadChannels:
     """Which channels refuse a contact's address, although it may be kept."""
     channels = tuple(catalogue.channels.values())
 
-    def judge(columns: Mapping[str, Any]) -> list[str]:
-        return [channel.name for channel in channels if _refuses(channel, _address(channel, columns), org)]
+    def judge(content: ContactContent) -> Sequence[str]:
+        return [channel.name for channel in channels if _refuses(channel, _address(channel, content), org)]
 
     return judge
 
 
-def _address(channel: Channel, columns: Mapping[str, Any]) -> str | None:
-    own = columns["whatsapp"] if channel.name == "whatsapp" else columns["addresses"].get(channel.name)
-    found: str | None = own or (columns[channel.address_from] if channel.address_from else None)
-    return found
+def _address(channel: Channel, content: ContactContent) -> str | None:
+    own = content.scalars["whatsapp"] if channel.name == "whatsapp" else content.addresses.get(channel.name)
+    return own or (content.scalars[channel.address_from] if channel.address_from else None)
 
 
 def _refuses(channel: Channel, address: str | None, org: Org) -> bool:

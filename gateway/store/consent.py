@@ -12,7 +12,9 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from gateway.clock import Clock
+from gateway.contract import Channel
 from gateway.core.ids import ContactKey, IdSequence, OptOutId, OrgId
+from gateway.store.addresses import address_sql
 from gateway.store.codec import from_micros, to_json, to_micros
 from gateway.store.database import Database
 
@@ -120,6 +122,30 @@ class ConsentStore:
             return changed > 0
 
         return await self._database.write(operation)
+
+
+def opt_outs_of(
+    conn: sqlite3.Connection, contacts: Sequence[ContactKey], channels: Sequence[Channel]
+) -> dict[ContactKey, dict[str, datetime]]:
+    """Since when these contacts, or their addresses, have opted out of everything on which of the channels."""
+    since: dict[ContactKey, dict[str, datetime]] = {}
+    for channel in channels:
+        address = address_sql(channel)
+        rows = conn.execute(
+            f"""SELECT contact, min(created_at) FROM (
+                    SELECT c.id AS contact, o.created_at FROM contacts AS c CROSS JOIN opt_outs AS o
+                    WHERE c.id IN (SELECT value FROM json_each(?1)) AND o.org = c.org AND o.channel = ?2
+                        AND o.contact = c.id AND o.category = 'all'
+                    UNION ALL
+                    SELECT c.id, o.created_at FROM contacts AS c CROSS JOIN opt_outs AS o
+                    WHERE c.id IN (SELECT value FROM json_each(?1)) AND o.org = c.org AND o.channel = ?2
+                        AND o.address = {address} AND o.category = 'all')
+                GROUP BY contact""",
+            (to_json(contacts), channel.name),
+        )
+        for contact, at in rows:
+            since.setdefault(contact, {})[channel.name] = from_micros(at)
+    return since
 
 
 def _record(
