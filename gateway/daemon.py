@@ -7,7 +7,7 @@ import fcntl
 import gc
 import signal
 from collections.abc import AsyncIterator, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from importlib.metadata import version
 from pathlib import Path
 from typing import Final
@@ -25,7 +25,7 @@ from gateway.http.idempotency import Idempotency
 from gateway.installation import Installation, TestHooks, open_installation
 from gateway.store.allowances import Allowances
 from gateway.store.idempotency import IdempotencyStore
-from gateway.systemd import notify, watchdog_seconds
+from gateway.systemd import ALIVE, READY, STOPPING, notify, watchdog_seconds
 
 CANCEL_SECONDS: Final = 2.0  # of the drain: attempts still running then are cut and recorded as unknown
 
@@ -41,19 +41,22 @@ async def serve(config: Config, environ: Mapping[str, str]) -> None:
         async with open_installation(config, hooks=TestHooks.read(environ)) as installation:
             await _refuse_open_door(installation)
             await installation.bulk_actions.clean_up()
-            async with asyncio.TaskGroup() as group:
-                engine = group.create_task(installation.engine.run(), name="engine")
-                async with listening(installation):
+            # Opened outside the group, so that a port in use is one plain error; closed before the drain.
+            async with AsyncExitStack() as door:
+                await door.enter_async_context(listening(installation))
+                async with asyncio.TaskGroup() as group:
+                    engine = group.create_task(installation.engine.run(), name="engine")
+                    watchdog = group.create_task(_watchdog(), name="watchdog")
                     gc.freeze()  # what was built at start lives as long as the process
-                    watchdog = group.create_task(_watchdog())
-                    notify("READY=1")
+                    notify(READY)
                     log.info("daemon_started", listen=config.server.listen, senders=len(config.senders))
                     await _until_stopped(stop, engine)
-                    notify("STOPPING=1")
+                    notify(STOPPING)
                     log.info("daemon_draining")
-                await installation.engine.drain(max(0.0, config.server.drain_seconds - CANCEL_SECONDS))
-                engine.cancel()
-                watchdog.cancel()
+                    await door.aclose()
+                    await installation.engine.drain(max(0.0, config.server.drain_seconds - CANCEL_SECONDS))
+                    engine.cancel()
+                    watchdog.cancel()
     log.info("daemon_stopped")
 
 
@@ -146,5 +149,5 @@ async def _watchdog() -> None:
     if period is None:
         return
     while True:
-        notify("WATCHDOG=1")
+        notify(ALIVE)
         await asyncio.sleep(period / 2)

@@ -89,10 +89,11 @@ class GatewayProcess:
         """What the daemon has written so far."""
         return self._log.read_text() if self._log.exists() else ""
 
-    async def start(self, crash_at: str | None = None) -> None:
-        """Start the daemon and wait until it is ready."""
+    async def start(self, crash_at: str | None = None, **more: str) -> None:
+        """Start the daemon, with `more` in its environment, and wait until it is ready."""
         environment = dict(os.environ)
         environment.pop("GATEWAY_CRASH_AT", None)
+        environment |= more
         environment["GATEWAY_TEST_REPEAT_AFTER_MIN"] = "1"  # drips in tests do not wait for half a minute
         if crash_at is not None:
             environment["GATEWAY_CRASH_AT"] = crash_at
