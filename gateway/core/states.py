@@ -112,7 +112,7 @@ class RecipientEvent(StrEnum):
     RETURN = "return"
     """Certainly not sent; to be tried again."""
     LOSE_SIGHT = "lose_sight"
-    """It may have been sent: nobody knows."""
+    """It may have been sent: nobody knows. From pending where it was to be sent again, and is cancelled."""
     CANCEL = "cancel"
     RETRY = "retry"
     """A person asks for it again, in the next round."""
@@ -126,6 +126,7 @@ def _recipient_table() -> Mapping[tuple[RecipientState, RecipientEvent], Recipie
         (state.PENDING, event.FAIL): state.FAILED,
         (state.PENDING, event.SUCCEED): state.SUCCEEDED,
         (state.PENDING, event.CANCEL): state.CANCELLED,
+        (state.PENDING, event.LOSE_SIGHT): state.UNKNOWN,
         (state.IN_FLIGHT, event.HAND_OVER): state.HANDED_OVER,
         (state.IN_FLIGHT, event.SUCCEED): state.SUCCEEDED,
         (state.IN_FLIGHT, event.FAIL): state.FAILED,

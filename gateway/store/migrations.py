@@ -68,10 +68,11 @@ FOUNDATION = (
         PRIMARY KEY (org, channel, address, contact)
     ) STRICT, WITHOUT ROWID""",
     "CREATE INDEX contact_addresses_contact ON contact_addresses (contact)",
-    # One wish not to be written to. It holds for an address, or for a contact whatever its address becomes.
+    # One wish not to be written to. It holds for an address, or for a contact whatever its address becomes. Who left as
+    # ada@example.org must not be written to as Ada@example.org either: addresses are compared without regard to case.
     """CREATE TABLE opt_outs (
         id INTEGER PRIMARY KEY, org INTEGER NOT NULL REFERENCES orgs (id), channel TEXT NOT NULL,
-        address TEXT, contact INTEGER REFERENCES contacts (id), category TEXT NOT NULL DEFAULT 'all',
+        address TEXT COLLATE NOCASE, contact INTEGER REFERENCES contacts (id), category TEXT NOT NULL DEFAULT 'all',
         reason TEXT, source TEXT NOT NULL, message INTEGER, created_at INTEGER NOT NULL, created_by TEXT,
         CHECK (address IS NOT NULL OR contact IS NOT NULL)
     ) STRICT""",

@@ -175,6 +175,7 @@ def _cancel(conn: sqlite3.Connection, action: _Action, moves: Moves, now: int) -
     last = _nth_after(conn, action.id, action.position)
     if last is None:
         return 0, True
+    _lose_sight_of_doubtful(conn, action, moves, last)
     rows = conn.execute(
         "UPDATE recipients SET state = ?, not_before = NULL WHERE action = ? AND seq > ? AND seq <= ? AND state = 0 "
         "RETURNING batch, attempts, message",
@@ -192,6 +193,23 @@ def _cancel(conn: sqlite3.Connection, action: _Action, moves: Moves, now: int) -
     )
     _move_on(conn, action.id, last)
     return len(rows), False
+
+
+def _lose_sight_of_doubtful(conn: sqlite3.Connection, action: _Action, moves: Moves, last: int) -> None:
+    """Who was in doubt, and was to be sent to again, still is: called cancelled, they might be sent to twice."""
+    rows = conn.execute(
+        "UPDATE recipients SET state = ?, not_before = NULL, reason = 'an earlier attempt is in doubt' "
+        "WHERE action = ? AND seq > ? AND seq <= ? AND state = 0 AND message IS NOT NULL "
+        "AND EXISTS (SELECT 1 FROM message_history AS h WHERE h.message = recipients.message AND h.status = 'unknown') "
+        "RETURNING batch, message",
+        (RecipientState.UNKNOWN, action.id, action.position, last),
+    ).fetchall()
+    for batch, _ in rows:
+        moves.move(action.id, batch, RecipientState.PENDING, RecipientEvent.LOSE_SIGHT)
+    conn.execute(
+        "UPDATE messages SET status = ?, not_before = NULL WHERE id IN (SELECT value FROM json_each(?)) AND status = 0",
+        (MessageStatus.UNKNOWN, to_json([message for _, message in rows])),
+    )
 
 
 def _retry(conn: sqlite3.Connection, action: _Action, moves: Moves, now: int) -> tuple[int, bool]:

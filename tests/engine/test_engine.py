@@ -365,3 +365,27 @@ async def test_a_one_off_that_stood_still_in_its_middle_asks(world: World) -> No
     await world.start()
     assert await world.status(action) == "paused"
     assert (await world.sql("SELECT pause_reason FROM bulk_actions"))[0] == ("missed_schedule",)
+
+
+async def test_who_is_in_doubt_when_an_action_is_cancelled_is_not_called_cancelled(world: World) -> None:
+    await world.contacts(6)
+    world.provider.gate = asyncio.Event()
+    action = await world.create(NOW)
+    await world.kill()
+    await world.change("UPDATE senders SET held = 'manual'")
+    await world.start()  # the four in flight are in doubt, and wait to be sent again
+    assert await world.states(action) == {"pending": 6}
+    await world.change("UPDATE bulk_actions SET status = 'cancelled', work = 'cancel', look_at = NULL")
+    world.engine.nudge()
+    await world.settle()
+    assert await world.states(action) == {"unknown": 4, "cancelled": 2}
+
+
+async def test_an_opt_out_holds_however_the_address_is_written(world: World) -> None:
+    await world.contacts(1, email="Ada@example.org")
+    await world.change(
+        "INSERT INTO opt_outs (id, org, channel, address, source, created_at) "
+        "VALUES (1, 1, 'email', 'ada@example.org', 'api', 0)"
+    )
+    action = await world.create(NOW)
+    assert await world.states(action) == {"skipped": 1}
