@@ -15,6 +15,7 @@ _CONTROL: Final = re.compile(r"[\x00-\x20\x7f\u0080-\u00a0\u2028\u2029\ud800-\ud
 _ATOM: Final = re.compile(r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~\u00a1-\U0010ffff-]+")
 _QUOTED: Final = re.compile(r'"(?:[\x20\x21\x23-\x5b\x5d-\x7e]|\\[\x20-\x7e])*"')
 _LABEL: Final = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?")
+_E164: Final = re.compile(r"\+[1-9][0-9]{6,14}")
 
 
 def phone(text: str, region: str | None) -> str:
@@ -22,6 +23,8 @@ def phone(text: str, region: str | None) -> str:
 
     ValueError with a sentence that names the text and what is wrong.
     """
+    if _is_spelled(text):
+        return text
     try:
         number = phonenumbers.parse(text, region)
     except phonenumbers.NumberParseException as exc:
@@ -30,6 +33,27 @@ def phone(text: str, region: str | None) -> str:
     if not phonenumbers.is_possible_number(number) or not phonenumbers.is_valid_number(number):
         raise ValueError(f"{text!r} is not a telephone number that can be called")
     return phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.E164)
+
+
+def _is_spelled(text: str) -> bool:
+    """True if the text is a valid number and E.164 already, which takes a third of the time of reading it.
+
+    False may also mean that only reading it will tell: an Italian zero, or digits that may be a trunk prefix.
+    """
+    if not _E164.fullmatch(text):
+        return False
+    for digits in (1, 2, 3):
+        code, rest = int(text[1 : 1 + digits]), text[1 + digits :]
+        regions = phonenumbers.COUNTRY_CODE_TO_REGION_CODE.get(code)
+        if regions is not None:
+            metadata = phonenumbers.PhoneMetadata.metadata_for_region_or_calling_code(code, regions[0])
+            if metadata is None or rest.startswith("0"):
+                return False
+            trunk = metadata.national_prefix_for_parsing
+            if trunk is not None and re.match(trunk, rest):
+                return False
+            return phonenumbers.is_valid_number(phonenumbers.PhoneNumber(country_code=code, national_number=int(rest)))
+    return False
 
 
 def plain_email(text: str) -> str:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from random import Random
+
+import phonenumbers
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -27,6 +30,28 @@ def test_what_is_no_telephone_number_is_told_with_the_text(text: str, region: st
     with pytest.raises(ValueError, match="telephone number") as raised:
         phone(text, region)
     assert repr(text) in str(raised.value)
+
+
+def test_a_number_that_is_spelled_already_is_judged_like_any_other() -> None:
+    random = Random(2)
+    for region in sorted(phonenumbers.SUPPORTED_REGIONS):
+        example = phonenumbers.example_number(region)
+        assert example is not None
+        number = phonenumbers.format_number(example, phonenumbers.PhoneNumberFormat.E164)
+        for _ in range(8):
+            digits = list(number)
+            for _ in range(random.choice((0, 1, 2))):
+                digits[random.randrange(len(digits) // 2, len(digits))] = random.choice("0123456789")
+            text = "".join(digits) + random.choice(("", "", "1"))
+            spaced = f"{text[:-2]} {text[-2:]}"  # never taken as spelled already
+            assert _or_fault(text) == _or_fault(spaced)
+
+
+def _or_fault(text: str) -> str | None:
+    try:
+        return phone(text, None)
+    except ValueError:
+        return None
 
 
 @pytest.mark.parametrize(
