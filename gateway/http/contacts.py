@@ -15,7 +15,7 @@ from gateway.core.people import ContactDraft, Fault
 from gateway.engine.catalogue import Catalogue
 from gateway.engine.people import bad_channels, reader_for, unknown_fields
 from gateway.errors import Invalid, NotFound, Problem, Refused
-from gateway.http.paging import Page, PageQuery, key_of
+from gateway.http.paging import CreatedQuery, Instant, Page, key_of
 from gateway.http.paging import page as paged
 from gateway.http.routing import Answer, Call, Route
 from gateway.store.contact_reads import ContactFilter, ContactRow
@@ -25,8 +25,6 @@ from gateway.store.contacts import ContactStore
 BATCH_MAX = 1_000
 BATCH_BYTES_MAX = 16 * 1024 * 1024
 SLICE = 100  # contacts read at once: some 4 ms of the event loop's time
-
-Instant = Annotated[datetime, Meta(tz=True)]
 
 
 class ContactFields(msgspec.Struct, kw_only=True, frozen=True):
@@ -95,7 +93,7 @@ class ContactResults(msgspec.Struct, kw_only=True, frozen=True):
     results: list[ContactResult]
 
 
-class ContactQuery(PageQuery, kw_only=True, frozen=True, forbid_unknown_fields=True):
+class ContactQuery(CreatedQuery, kw_only=True, frozen=True, forbid_unknown_fields=True):
     """Filters of the list."""
 
     tag: str | None = None
@@ -152,6 +150,8 @@ class ContactResource:
             channel=self._channel(query.channel),
             deleted=query.deleted,
             seen_before=query.seen_before,
+            created_after=query.created_after,
+            created_before=query.created_before,
         )
         rows = await self._store.list(
             call.org, wanted, after[0] if after else None, query.limit + 1, tuple(self._catalogue.channels.values())

@@ -11,7 +11,7 @@ from msgspec import Meta
 from gateway.core.ids import OPT_OUT, OptOutId, format_id, parse_id
 from gateway.engine.catalogue import Catalogue
 from gateway.errors import Invalid, NotFound, Problem
-from gateway.http.paging import Page, PageQuery, key_of
+from gateway.http.paging import CreatedQuery, Page, key_of
 from gateway.http.paging import page as paged
 from gateway.http.routing import Answer, Call, Route
 from gateway.store.consent import ConsentStore, NewOptOut, OptOut, OptOutFilter, Recorded
@@ -66,7 +66,7 @@ class OptOutResults(msgspec.Struct, kw_only=True, frozen=True):
     opt_outs: list[OptOutView]
 
 
-class OptOutQuery(PageQuery, kw_only=True, frozen=True, forbid_unknown_fields=True):
+class OptOutQuery(CreatedQuery, kw_only=True, frozen=True, forbid_unknown_fields=True):
     """Filters of the list."""
 
     channel: str | None = None
@@ -101,7 +101,13 @@ class OptOutResource:
     async def page(self, call: Call) -> Answer:
         query: OptOutQuery = call.query
         before = key_of(query.cursor, tuple[int])
-        wanted = OptOutFilter(channel=query.channel, address=query.address, contact=query.contact)
+        wanted = OptOutFilter(
+            channel=query.channel,
+            address=query.address,
+            contact=query.contact,
+            created_after=query.created_after,
+            created_before=query.created_before,
+        )
         found = await self._store.list(call.org, wanted, OptOutId(before[0]) if before else None, query.limit + 1)
         return Answer(body=paged(found, query.limit, _view, lambda each: (each.id,)))
 

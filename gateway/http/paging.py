@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import binascii
 from collections.abc import Callable, Sequence
+from datetime import datetime
 from typing import Annotated, Final, Generic, TypeVar
 
 import msgspec
@@ -31,6 +32,16 @@ class PageQuery(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields
         Annotated[str, msgspec.Meta(max_length=CURSOR_CHARACTERS_MAX, description="`next_cursor` of the page before.")]
         | None
     ) = None
+
+
+Instant = Annotated[datetime, msgspec.Meta(tz=True)]
+
+
+class CreatedQuery(PageQuery, kw_only=True, frozen=True, forbid_unknown_fields=True):
+    """The query of a list whose rows have a time of creation: from the first instant on, up to before the second."""
+
+    created_after: Instant | None = None
+    created_before: Instant | None = None
 
 
 class Page(msgspec.Struct, Generic[T], kw_only=True, frozen=True):

@@ -15,7 +15,7 @@ from gateway.clock import Clock
 from gateway.contract import Channel
 from gateway.core.ids import ContactKey, IdSequence, OptOutId, OrgId
 from gateway.store.addresses import address_sql
-from gateway.store.codec import from_micros, to_json, to_micros
+from gateway.store.codec import from_micros, micros_or_none, to_json, to_micros
 from gateway.store.database import Database
 
 
@@ -70,6 +70,8 @@ class OptOutFilter:
     channel: str | None = None
     address: str | None = None
     contact: str | None = None
+    created_after: datetime | None = None
+    created_before: datetime | None = None
 
 
 class ConsentStore:
@@ -93,8 +95,15 @@ class ConsentStore:
         """The newest first."""
         where = ["o.org = ?"]
         parameters: list[object] = [org]
-        conditions = (("o.id < ?", before), ("o.channel = ?", wanted.channel), ("o.address = ?", wanted.address))
-        for condition, value in (*conditions, ("c.public_id = ?", wanted.contact)):
+        conditions = (
+            ("o.id < ?", before),
+            ("o.channel = ?", wanted.channel),
+            ("o.address = ?", wanted.address),
+            ("c.public_id = ?", wanted.contact),
+            ("o.created_at >= ?", micros_or_none(wanted.created_after)),
+            ("o.created_at < ?", micros_or_none(wanted.created_before)),
+        )
+        for condition, value in conditions:
             if value is not None:
                 where.append(condition)
                 parameters.append(value)

@@ -42,6 +42,8 @@ class ContactFilter:
     channel: Channel | None = None  # only who has an address there
     deleted: bool = False
     seen_before: datetime | None = None
+    created_after: datetime | None = None
+    created_before: datetime | None = None
 
 
 _SEARCHED = ("public_id", "name", "first_name", "last_name", "email", "phone", "whatsapp")
@@ -62,9 +64,15 @@ def conditions(org: OrgId, wanted: ContactFilter, after: str | None) -> tuple[st
         parameters += [wanted.text] * len(_SEARCHED)
     if wanted.channel is not None:
         where.append(f"{address_sql(wanted.channel)} IS NOT NULL")
-    if wanted.seen_before is not None:
-        where.append("c.seen_at < ?")
-        parameters.append(to_micros(wanted.seen_before))
+    instants = (
+        ("c.seen_at < ?", wanted.seen_before),
+        ("c.created_at >= ?", wanted.created_after),
+        ("c.created_at < ?", wanted.created_before),
+    )
+    for condition, instant in instants:
+        if instant is not None:
+            where.append(condition)
+            parameters.append(to_micros(instant))
     return " AND ".join(where), tuple(parameters)
 
 

@@ -296,3 +296,20 @@ async def test_a_quote_that_is_never_closed_swallows_no_good_row(api: Api) -> No
     report = await send(api, f'id,email\nbad,"x@example.org\n{rows}worse,"y\n')
     assert (report["created"], report["rejected"]) == (50, 2)
     assert [error["line"] for error in report["errors"]] == [2, 53]
+
+
+async def test_lists_are_filtered_by_the_time_of_creation(api: Api, clock: FakeClock) -> None:
+    await put(api, "m-1")
+    await api.post("/v1/opt-outs", {"channel": "email", "address": "old@b.example"})
+    clock.advance(timedelta(days=1))
+    await put(api, "m-2")
+    await api.post("/v1/opt-outs", {"channel": "email", "address": "new@b.example"})
+    noon = "2026-06-01T12:00:00Z"
+
+    async def found(path: str, name: str) -> list[str]:
+        return [item[name] for item in (await api.get(path)).json["items"]]
+
+    assert await found(f"/v1/contacts?created_after={noon}", "id") == ["m-2"]
+    assert await found(f"/v1/contacts?created_before={noon}", "id") == ["m-1"]
+    assert await found(f"/v1/opt-outs?created_after={noon}", "address") == ["new@b.example"]
+    assert await found(f"/v1/opt-outs?created_before={noon}", "address") == ["old@b.example"]
