@@ -93,8 +93,7 @@ class Scheduler:
             await self._releases.wait(look, None, WaitReason.SNAPSHOT, look.next_batch_at)
             return
         if look.status is ActionStatus.PROCESSING and schedule.mode != "drip" and not look.unreleased:
-            held = WaitReason.SENDER_DOWN if look.sender_held and look.counts.pending else None
-            await self._releases.wait(look, None, held, None)
+            await self._releases.wait(look, None, _sender_down(look), None)
             return
         since = max(filter(None, (look.created_at, look.resumed_at, schedule.start_at)))
         if _zones_are_wanted(look, schedule):
@@ -129,13 +128,12 @@ class Scheduler:
         match step:
             case Wait(until=until, reason=reason):
                 shown = until if reason is not WaitReason.PREVIOUS_BATCH else None
-                held = look.sender_held is not None and look.counts.pending > look.unreleased
-                said = WaitReason.SENDER_DOWN if held else reason
-                await self._releases.wait(look, _earlier(until, _taken_back_at(look, schedule, now)), said, shown)
+                look_at = _earlier(until, _taken_back_at(look, schedule, now))
+                await self._releases.wait(look, look_at, _sender_down(look) or reason, shown)
             case Exhausted():
                 why = WaitReason.QUIET_HOURS if look.deferred else None
                 until = _earlier(look.deferred_until, _taken_back_at(look, schedule, now))
-                await self._releases.wait(look, until, why, look.deferred_until)
+                await self._releases.wait(look, until, _sender_down(look) or why, look.deferred_until)
             case Missed(planned_at=planned_at, late_by=late_by):
                 when = f"It should have run at {planned_at.isoformat()}, {late_by} ago"
                 detail = f"{when}. Resume it to run it now, or cancel it."
@@ -173,6 +171,12 @@ class Scheduler:
         if await self._releases.pause(action, reason, detail, now):
             self._log.warning("bulk_action_paused", action=format_id(ACTION, action), reason=reason)
             self._released()
+
+
+def _sender_down(look: ActionLook) -> WaitReason | None:
+    """The reason for those who were released and cannot be sent to: it goes before whatever the schedule waits for."""
+    waiting = look.counts.pending > look.unreleased
+    return WaitReason.SENDER_DOWN if look.sender_held is not None and waiting else None
 
 
 def _zones_are_wanted(look: ActionLook, schedule: Schedule) -> bool:

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import os
 import signal
 import ssl
@@ -226,7 +227,8 @@ async def serve(options: argparse.Namespace) -> None:
     loop = asyncio.get_running_loop()
     loop.add_signal_handler(signal.SIGTERM, ended.set)
     async with server:
-        loop.add_reader(sys.stdin.fileno(), _obey, server, ended)
+        with contextlib.suppress(PermissionError):  # /dev/null and files cannot be waited for: then nobody commands
+            loop.add_reader(sys.stdin.fileno(), _obey, server, ended)
         if options.print_port:
             sys.stdout.write(f"port {server.port}\n")
             sys.stdout.flush()

@@ -389,3 +389,15 @@ async def test_an_opt_out_holds_however_the_address_is_written(world: World) -> 
     )
     action = await world.create(NOW)
     assert await world.states(action) == {"skipped": 1}
+
+
+async def test_the_last_batch_of_a_drip_says_that_its_sender_is_down(world: World) -> None:
+    world.provider.answer = lambda message: Misconfigured("535 bad credentials")
+    world.provider.healthy = "535 bad credentials"
+    await world.contacts(2)
+    await world.create(drip(quantity=10))
+    assert await world.sql("SELECT wait_reason FROM bulk_actions") == [("sender_down",)]
+    world.provider.answer = lambda message: Accepted()
+    world.provider.healthy = None
+    await world.advance(timedelta(minutes=1))
+    assert await world.sql("SELECT status, wait_reason FROM bulk_actions") == [("completed", None)]
