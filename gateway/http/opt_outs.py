@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Annotated
 
@@ -10,11 +11,11 @@ from msgspec import Meta
 
 from gateway.core.ids import OPT_OUT, OptOutId, format_id, parse_id
 from gateway.engine.catalogue import Catalogue
-from gateway.errors import Invalid, NotFound, Problem
+from gateway.errors import Invalid, NotFound, Problem, Refused
 from gateway.http.paging import CreatedQuery, Page, key_of
 from gateway.http.paging import page as paged
 from gateway.http.routing import Answer, Call, Route
-from gateway.store.consent import ConsentStore, NewOptOut, OptOut, OptOutFilter, Recorded
+from gateway.store.consent import ConsentStore, NewOptOut, OptOut, OptOutFilter
 
 BATCH_MAX = 1_000
 
@@ -85,15 +86,18 @@ class OptOutResource:
         order: OptOutOrder = call.body
         drafts = _drafts(order)
         problems: list[Problem] = []
-        wishes = [
-            self._wish(call, draft, f"/opt_outs/{number}" if order.opt_outs else "", problems)
-            for number, draft in enumerate(drafts)
-        ]
+        wishes: list[NewOptOut] = []
+        for number, draft in enumerate(drafts):
+            wish = self._wish(call, draft, f"/opt_outs/{number}" if order.opt_outs else "", problems)
+            if wish is not None:
+                wishes.append(wish)
         if problems:
             raise Invalid(problems)
-        recorded = await self._store.record(call.org, wishes, source="api", by=call.caller.key_id)
-        views = [_view(_found(each, wish)) for each, wish in zip(recorded, wishes, strict=True)]
-        status = 201 if any(each.new for each in recorded) else 200
+        recording = await self._store.record(call.org, wishes, source="api", by=call.caller.key_id)
+        if recording.unknown:
+            raise _unknown_contacts(order, drafts, recording.unknown)
+        views = [_view(each.opt_out) for each in recording.recorded]
+        status = 201 if any(each.new for each in recording.recorded) else 200
         if order.opt_outs is not None:
             return Answer(body=OptOutResults(opt_outs=views), status=status)
         return Answer(body=views[0], status=status, headers={"Location": f"/v1/opt-outs/{views[0].id}"})
@@ -103,13 +107,26 @@ class OptOutResource:
         before = key_of(query.cursor, tuple[int])
         wanted = OptOutFilter(
             channel=query.channel,
-            address=query.address,
+            addresses=self._spellings(call, query),
             contact=query.contact,
             created_after=query.created_after,
             created_before=query.created_before,
         )
         found = await self._store.list(call.org, wanted, OptOutId(before[0]) if before else None, query.limit + 1)
         return Answer(body=paged(found, query.limit, _view, lambda each: (each.id,)))
+
+    def _spellings(self, call: Call, query: OptOutQuery) -> list[tuple[str, str]] | None:
+        """The address asked for as each channel spells it; an address that a channel refuses is looked for as it is."""
+        if query.address is None:
+            return None
+        region = self._catalogue.org_by_id(call.org).default_region
+        pairs = []
+        for channel in self._catalogue.channels.values():
+            try:
+                pairs.append((channel.name, channel.normalise(query.address, region)))
+            except ValueError:
+                pairs.append((channel.name, query.address))
+        return pairs
 
     async def show(self, call: Call) -> Answer:
         found = await self._store.get(call.org, _id(call))
@@ -123,9 +140,11 @@ class OptOutResource:
             raise NotFound("opt-out", call.path["id"])
         return Answer(status=204)
 
-    def _wish(self, call: Call, draft: OptOutDraft, at: str, problems: list[Problem]) -> NewOptOut:
+    def _wish(self, call: Call, draft: OptOutDraft, at: str, problems: list[Problem]) -> NewOptOut | None:
+        """The wish in its one spelling; None with what is wrong among the problems."""
         channel = self._catalogue.channels.get(draft.channel)
         address = draft.address
+        before = len(problems)
         if channel is None:
             detail = f"There is no channel {draft.channel!r}; there are: {sorted(self._catalogue.channels)}."
             problems.append(Problem(f"{at}/channel", detail))
@@ -136,6 +155,8 @@ class OptOutResource:
                 problems.append(Problem(f"{at}/address", f"{exc}."))
         if (draft.address is None) == (draft.contact is None):
             problems.append(Problem(at, "Give either `address` or `contact`."))
+        if len(problems) > before:
+            return None
         return NewOptOut(
             channel=draft.channel, address=address, contact=draft.contact, category=draft.category, reason=draft.reason
         )
@@ -159,10 +180,12 @@ def _drafts(order: OptOutOrder) -> list[OptOutDraft]:
     ]
 
 
-def _found(recorded: Recorded, wish: NewOptOut) -> OptOut:
-    if recorded.opt_out is None:
-        raise NotFound("contact", wish.contact or "")
-    return recorded.opt_out
+def _unknown_contacts(order: OptOutOrder, drafts: list[OptOutDraft], places: Sequence[int]) -> Refused:
+    """Nothing was recorded: of one opt-out its contact is not found, of a list every unknown one is named."""
+    named = [(place, drafts[place].contact or "") for place in places]
+    if order.opt_outs is None:
+        return NotFound("contact", named[0][1])
+    return Invalid([Problem(f"/opt_outs/{place}/contact", f"There is no contact {name!r}.") for place, name in named])
 
 
 def _id(call: Call) -> OptOutId:

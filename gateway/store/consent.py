@@ -46,7 +46,7 @@ class OptOut:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewOptOut:
-    """A wish to be recorded. `contact` is the contact's public id; one of the two is given."""
+    """A wish to be recorded, of an address in its one spelling or of the contact with that public id."""
 
     channel: str
     address: str | None = None
@@ -54,24 +54,36 @@ class NewOptOut:
     category: str = "all"
     reason: str | None = None
 
+    def __post_init__(self) -> None:
+        if (self.address is None) == (self.contact is None):
+            raise ValueError("a wish has an address or a contact; who has both makes two wishes")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recorded:
-    """What became of one wish: `new` false if it stood there already. None: there is no such contact."""
+    """What became of one wish: `new` false if it stood there already, with its own reason and instant."""
 
-    opt_out: OptOut | None
-    new: bool = False
+    opt_out: OptOut
+    new: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recording:
+    """What became of all wishes. `unknown`: the places of those without such a contact; then none was recorded."""
+
+    recorded: tuple[Recorded, ...] = ()
+    unknown: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OptOutFilter:
-    """Which opt-outs to list."""
+    """Which opt-outs to list. `addresses`: pairs of channel and address."""
 
     channel: str | None = None
-    address: str | None = None
+    addresses: Sequence[tuple[str, str]] | None = None
     contact: str | None = None
-    created_after: datetime | None = None
-    created_before: datetime | None = None
+    created_after: datetime | None = None  # inclusive
+    created_before: datetime | None = None  # exclusive
 
 
 class ConsentStore:
@@ -82,12 +94,25 @@ class ConsentStore:
         self._ids = ids
         self._clock = clock
 
-    async def record(self, org: OrgId, wishes: Sequence[NewOptOut], *, source: str, by: str | None) -> list[Recorded]:
-        """Record each wish, all in one transaction. After it no new message to these people starts on the channel."""
+    async def record(self, org: OrgId, wishes: Sequence[NewOptOut], *, source: str, by: str | None) -> Recording:
+        """Record all wishes in one transaction. After it no new message to these people starts on the channel.
+
+        A deleted contact is known. Of two equal wishes the first one is recorded.
+        """
         now = to_micros(self._clock.now())
 
-        def operation(conn: sqlite3.Connection) -> list[Recorded]:
-            return [_record(conn, org, wish, OptOutId(self._ids.take()), source, by, now) for wish in wishes]
+        def operation(conn: sqlite3.Connection) -> Recording:
+            keys = _keys(conn, org, [wish.contact for wish in wishes if wish.contact is not None])
+            unknown = [
+                place for place, wish in enumerate(wishes) if wish.contact is not None and wish.contact not in keys
+            ]
+            if unknown:
+                return Recording(unknown=tuple(unknown))
+            rows = [
+                (self._ids.take(), wish.channel, wish.address, keys.get(wish.contact or ""), wish.category, wish.reason)
+                for wish in wishes
+            ]
+            return Recording(recorded=_record(conn, org, to_json(rows), source, by, now))
 
         return await self._database.write(operation)
 
@@ -95,18 +120,22 @@ class ConsentStore:
         """The newest first."""
         where = ["o.org = ?"]
         parameters: list[object] = [org]
-        conditions = (
+        for condition, value in (
             ("o.id < ?", before),
             ("o.channel = ?", wanted.channel),
-            ("o.address = ?", wanted.address),
-            ("c.public_id = ?", wanted.contact),
+            ("o.contact = (SELECT id FROM contacts WHERE contacts.org = o.org AND public_id = ?)", wanted.contact),
             ("o.created_at >= ?", micros_or_none(wanted.created_after)),
             ("o.created_at < ?", micros_or_none(wanted.created_before)),
-        )
-        for condition, value in conditions:
+        ):
             if value is not None:
                 where.append(condition)
                 parameters.append(value)
+        if wanted.addresses is not None:
+            where.append(
+                "o.id IN (SELECT held.id FROM json_each(?) AS pair CROSS JOIN opt_outs AS held WHERE held.org = ? "
+                "AND held.channel = pair.value ->> 0 AND held.address = pair.value ->> 1)"
+            )
+            parameters += [to_json(wanted.addresses), org]
         return await self._database.read(
             lambda conn: _opt_outs(conn, f"{' AND '.join(where)} ORDER BY o.id DESC LIMIT {int(limit)}", parameters)
         )
@@ -157,32 +186,57 @@ def opt_outs_of(
     return since
 
 
-def _record(
-    conn: sqlite3.Connection, org: OrgId, wish: NewOptOut, id: OptOutId, source: str, by: str | None, now: int
-) -> Recorded:
-    contact: ContactKey | None = None
-    if wish.contact is not None:
-        row = conn.execute("SELECT id FROM contacts WHERE org = ? AND public_id = ?", (org, wish.contact)).fetchone()
-        if row is None:
-            return Recorded(opt_out=None)
-        contact = row[0]
-    inserted = conn.execute(
-        "INSERT INTO opt_outs (id, org, channel, address, contact, category, reason, source, created_at, created_by) "
-        "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
-        (id, org, wish.channel, wish.address, contact, wish.category, wish.reason, source, now, by),
-    ).rowcount
-    if inserted:
+def _keys(conn: sqlite3.Connection, org: OrgId, contacts: Sequence[str]) -> dict[str, ContactKey]:
+    return dict(
         conn.execute(
-            "INSERT INTO consent_ledger (org, wish, channel, address, contact, category, source, reason, at, by) "
-            "VALUES (?, 'out', ?, ?, ?, ?, ?, ?, ?, ?)",
-            (org, wish.channel, wish.address, contact, wish.category, source, wish.reason, now, by),
-        )
-    (found,) = _opt_outs(
-        conn,
-        "o.org = ? AND o.channel = ? AND o.category = ? AND o.address IS ? AND o.contact IS ?",
-        [org, wish.channel, wish.category, wish.address, contact],
+            "SELECT public_id, id FROM contacts WHERE org = ? AND public_id IN (SELECT value FROM json_each(?))",
+            (org, to_json(contacts)),
+        ).fetchall()
     )
-    return Recorded(opt_out=found, new=bool(inserted))
+
+
+def _record(
+    conn: sqlite3.Connection, org: OrgId, wishes: str, source: str, by: str | None, now: int
+) -> tuple[Recorded, ...]:
+    """`wishes`: JSON rows of id, channel, address, contact, category and reason."""
+    new = [
+        id
+        for (id,) in conn.execute(
+            "INSERT INTO opt_outs "
+            "(id, channel, address, contact, category, reason, org, source, created_at, created_by) "
+            "SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3, value ->> 4, value ->> 5, ?, ?, ?, ? "
+            "FROM json_each(?) WHERE true ORDER BY key ON CONFLICT DO NOTHING RETURNING id",
+            (org, source, now, by, wishes),
+        ).fetchall()
+    ]
+    conn.execute(
+        "INSERT INTO consent_ledger (org, wish, channel, address, contact, category, source, reason, at, by) "
+        "SELECT org, 'out', channel, address, contact, category, source, reason, created_at, created_by FROM opt_outs "
+        "WHERE id IN (SELECT value FROM json_each(?)) ORDER BY id",
+        (to_json(new),),
+    )
+    standing = [
+        id
+        for (id,) in conn.execute(
+            """SELECT COALESCE(
+                    (SELECT id FROM opt_outs WHERE org = ?1 AND channel = value ->> 1 AND address = value ->> 2
+                        AND category = value ->> 4),
+                    (SELECT id FROM opt_outs WHERE org = ?1 AND channel = value ->> 1 AND contact = value ->> 3
+                        AND category = value ->> 4))
+                FROM json_each(?2) ORDER BY key""",
+            (org, wishes),
+        ).fetchall()
+    ]
+    found = {
+        each.id: each
+        for each in _opt_outs(conn, "o.id IN (SELECT value FROM json_each(?))", [to_json(sorted(set(standing)))])
+    }
+    fresh = set(new)
+    recorded = []
+    for id in standing:
+        recorded.append(Recorded(opt_out=found[id], new=id in fresh))
+        fresh.discard(id)  # the same wish once more in this call stands there already
+    return tuple(recorded)
 
 
 def suppress(
