@@ -10,19 +10,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
-from typing import Any, Final
+from typing import Any
 
 from gateway.contract import Channel
 from gateway.core.ids import ActionId, ContactKey, MessageId, OrgId, SenderId
+from gateway.core.people import SCALARS
 from gateway.store.addresses import address_sql, is_bad_sql
 from gateway.store.codec import from_json, from_micros, instant_or_none
 from gateway.store.consent import opted_out_sql
 from gateway.store.database import Database
 from gateway.store.sending import duplicate_sql
 from gateway.store.turn import SOURCES
-
-FIELDS: Final = ("name", "first_name", "last_name", "email", "phone", "whatsapp", "time_zone", "language")
-"""The contact fields that a template may use, besides `id` and every attribute by its own name."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -191,7 +189,7 @@ def _statement(channel: Channel, source: str, where: str, order: str, skip_dupli
             c.updated_at, c.deleted_at IS NOT NULL, COALESCE(m.address, {address}, r.given),
             m.id IS NULL AND {is_bad_sql(channel)},
             {opted_out_sql("a.org", ":channel", f"COALESCE(m.address, {address}, r.given)", "r.contact", ":category")},
-            {duplicate}, m.variables, r.variables, c.attributes, {tags}, {", ".join(f"c.{field}" for field in FIELDS)}
+            {duplicate}, m.variables, r.variables, c.attributes, {tags}, {", ".join(f"c.{field}" for field in SCALARS)}
         FROM {source} JOIN bulk_actions AS a ON a.id = :action
         LEFT JOIN contacts AS c ON c.id = r.contact LEFT JOIN messages AS m ON m.id = r.message
         WHERE r.action = :action AND r.state = 0 AND {where} ORDER BY {order} LIMIT :limit"""
@@ -217,7 +215,7 @@ def _candidate(row: tuple[Any, ...]) -> Candidate:
         opted_out=bool(opted_out),
         duplicate=bool(duplicate),
         values=from_json(frozen) if frozen is not None else values_of(public_id, fields, attributes, variables),
-        contact_zone=fields[FIELDS.index("time_zone")],
+        contact_zone=fields[SCALARS.index("time_zone")],
         tags=frozenset(from_json(tags) or ()),
     )
 
@@ -230,7 +228,7 @@ def values_of(
     A contact field without a value is left out: it is undefined to the template, so that `default` applies.
     """
     values: dict[str, Any] = from_json(attributes) or {}
-    values.update(zip(FIELDS, fields, strict=True))
+    values.update(zip(SCALARS, fields, strict=True))
     if public_id is not None:
         values["id"] = public_id
     if variables is not None:

@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from gateway.contract import ContactEdit, ContactView
 from gateway.core.ids import ActionId, ContactKey, OrgId
+from gateway.core.people import SCALARS
 from gateway.core.states import RecipientEvent, RecipientState
 from gateway.store.codec import from_json, to_json, to_micros
 from gateway.store.counters import Moves
@@ -52,9 +53,6 @@ class Done:
     edit: ContactEdit | None = None
 
 
-_FIELDS: Final = ("name", "first_name", "last_name", "email", "phone", "whatsapp", "time_zone", "language")
-
-
 class OperationStore:
     """Transactions of the loop that runs operations."""
 
@@ -83,7 +81,7 @@ class OperationStore:
             lambda conn: conn.execute(
                 f"""SELECT r.seq, r.batch, c.id, c.updated_at, c.public_id, c.addresses, c.attributes, c.deleted_at,
                         (SELECT json_group_array(tag) FROM contact_tags WHERE contact = c.id),
-                        {", ".join(f"c.{field}" for field in _FIELDS)}
+                        {", ".join(f"c.{field}" for field in SCALARS)}
                     FROM recipients AS r LEFT JOIN contacts AS c ON c.id = r.contact
                     WHERE r.action = ? AND r.seq > ? AND r.state = 0 {released} ORDER BY r.seq LIMIT ?""",
                 (action, floor, CHUNK),
@@ -165,6 +163,6 @@ def _subject(row: tuple[Any, ...]) -> Subject:
             tags=frozenset(from_json(tags)),
             attributes=from_json(attributes) or {},
             deleted=deleted_at is not None,
-            **dict(zip(_FIELDS, fields, strict=True)),
+            **dict(zip(SCALARS, fields, strict=True)),
         )
     return Subject(seq=seq, batch=batch, key=key, revision=revision, contact=contact)

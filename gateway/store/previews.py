@@ -14,9 +14,10 @@ from typing import Any, Final
 
 from gateway.contract import Channel
 from gateway.core.ids import OrgId
+from gateway.core.people import SCALARS
 from gateway.core.selection import AddressList, ContactList, Selection
 from gateway.store.addresses import address_sql, is_bad_sql
-from gateway.store.candidates import FIELDS, values_of
+from gateway.store.candidates import values_of
 from gateway.store.consent import opted_out_sql
 from gateway.store.database import Database
 from gateway.store.selections import CHUNK, source_of
@@ -177,7 +178,7 @@ def _lacks(name: str, parameter: str) -> str:
     """
     having = f"SELECT 1 FROM json_each({{column}}) WHERE key = {parameter} AND type <> 'null'"
     conditions = [f"NOT EXISTS ({having.format(column='r.variables')})"]
-    if name in FIELDS or name == "id":
+    if name in SCALARS or name == "id":
         conditions.append(f"c.{name} IS NULL")
     else:
         conditions.append(f"NOT EXISTS ({having.format(column='c.attributes')})")
@@ -186,9 +187,9 @@ def _lacks(name: str, parameter: str) -> str:
 
 def _values(conn: sqlite3.Connection, contact: int | None, variables: str | None) -> Mapping[str, Any]:
     row = conn.execute(
-        f"SELECT public_id, attributes, {', '.join(FIELDS)} FROM contacts WHERE id = ?", (contact,)
+        f"SELECT public_id, attributes, {', '.join(SCALARS)} FROM contacts WHERE id = ?", (contact,)
     ).fetchone()
     if row is None:
-        return values_of(None, [None] * len(FIELDS), None, variables)
+        return values_of(None, [None] * len(SCALARS), None, variables)
     public_id, attributes, *fields = row
     return values_of(public_id, fields, attributes, variables)

@@ -10,8 +10,9 @@ from typing import Any
 
 from gateway.contract import Channel
 from gateway.core.ids import MESSAGE, ContactKey, MessageId, OrgId, SenderId, format_id
+from gateway.core.people import SCALARS
 from gateway.store.addresses import address_sql, holders_sql
-from gateway.store.candidates import FIELDS, values_of
+from gateway.store.candidates import values_of
 from gateway.store.codec import from_json, to_json, to_micros
 from gateway.store.consent import opted_out_sql
 from gateway.store.database import Database
@@ -115,7 +116,8 @@ class SingleStore:
 def _person(conn: sqlite3.Connection, channel: Channel, where: str, parameters: tuple[Any, ...]) -> Person | None:
     row = conn.execute(
         f"SELECT c.id, c.public_id, {address_sql(channel)}, c.attributes, "
-        f"(SELECT json_group_array(tag) FROM contact_tags WHERE contact = c.id), {', '.join(f'c.{f}' for f in FIELDS)} "
+        "(SELECT json_group_array(tag) FROM contact_tags WHERE contact = c.id), "
+        f"{', '.join(f'c.{field}' for field in SCALARS)} "
         f"FROM contacts AS c WHERE {where}",
         parameters,
     ).fetchone()
@@ -126,7 +128,7 @@ def _person(conn: sqlite3.Connection, channel: Channel, where: str, parameters: 
         address=address or "",
         contact=key,
         contact_id=public_id,
-        time_zone=fields[FIELDS.index("time_zone")],
+        time_zone=fields[SCALARS.index("time_zone")],
         tags=frozenset(from_json(tags)),
         values=values_of(public_id, fields, attributes, None),
     )
