@@ -139,7 +139,7 @@ class BulkActions:
         await self._store.resume(asker.org, action, self._clock.now())
         self._nudge()
 
-    async def retry(self, asker: Asker, action: ActionId, request: RetryRequest) -> int:
+    async def retry(self, asker: Asker, action: ActionId, request: RetryRequest, claim: Claim | None = None) -> int:
         """Start the next round with those asked for; its number.
 
         Refused `nothing_to_retry`, `in_progress`, `bulk_action_rate`; Invalid for names that are not to be retried.
@@ -172,6 +172,7 @@ class BulkActions:
             schedule=None if schedule is None else msgspec.json.encode(schedule).decode(),
             settle_anew=schedule is not None and schedule.mode != "now",
             requested_by=request.requested_by,
+            claim=claim,
         )
         self._nudge()
         return number

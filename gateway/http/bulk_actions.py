@@ -110,7 +110,7 @@ class BulkActionRoutes:
     async def retry(self, call: Call) -> Answer:
         action = _id(call)
         await self._require_for(call, action)
-        await self._service.retry(_asker(call), action, call.body)
+        await self._service.retry(_asker(call), action, call.body, call.claim)
         return _one(await self._service.show(call.org, action))
 
     async def resolve(self, call: Call) -> Answer:
@@ -291,6 +291,7 @@ def _changes(handlers: BulkActionRoutes) -> tuple[Route, ...]:
             body=RetryRequest,
             answer=ActionWire,
             creates=True,
+            shows=ONE,
             refusals=("nothing_to_retry", "in_progress", "never_runs", "bulk_action_rate"),
         ),
         Route(

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
-from gateway.core.ids import ActionId, OrgId, SenderId
+from gateway.core.ids import ACTION, ActionId, OrgId, SenderId, format_id
 from gateway.core.selection import Selection
 from gateway.core.states import (
     ACTIONS,
@@ -260,6 +260,7 @@ class ActionStore:
         schedule: str | None,
         settle_anew: bool,
         requested_by: str | None = None,
+        claim: Claim | None = None,
     ) -> int:
         """Start the next round of an action that has ended; its number.
 
@@ -297,6 +298,8 @@ class ActionStore:
                 ),
             )
             conn.execute("UPDATE action_counts SET failing = 0 WHERE action = ?", (action,))
+            if claim is not None:
+                remember(conn, claim, format_id(ACTION, action), to_micros(now))
             return following
 
         return await self._database.write(operation)

@@ -832,6 +832,19 @@ async def test_a_retry_takes_states_names_or_both_and_maybe_a_schedule(bulk: Bul
     await bulk.assert_books_balance()
 
 
+async def test_a_retry_repeated_after_a_crash_starts_no_further_round(bulk: Bulk) -> None:
+    await bulk.contacts(1)
+    shown = await bulk.create()
+    await bulk.put(shown["id"], "failed", [FAILED])
+    key = {"Idempotency-Key": "once-more"}
+    first = await bulk.api.post(url(shown, "/retry"), {"states": ["failed"]}, headers=key)
+    assert (first.status, first.json["round"]) == (200, 1)
+    # As after a kill between the commit and the answer: the key names what was started, its answer is not kept.
+    await bulk.database.write(lambda conn: conn.execute("UPDATE idempotency SET status = NULL, body = NULL"))
+    again = await bulk.api.post(url(shown, "/retry"), {"states": ["failed"]}, headers=key)
+    assert (again.status, again.json["round"], again.headers["Idempotency-Replayed"]) == (200, 1, "true")
+
+
 async def test_unknown_recipients_are_resolved_by_name_or_all(bulk: Bulk) -> None:
     await bulk.contacts(3)
     shown = await bulk.create()
