@@ -20,6 +20,7 @@ TAG_MAX: Final = 100
 ATTRIBUTES_MAX: Final = 100
 ATTRIBUTE_NAME_MAX: Final = 64
 ATTRIBUTE_TEXT_MAX: Final = 4_096  # what a template accepts as one value
+DETAIL_MAX: Final = 300  # characters of what is told about a value
 INTEGER_BITS: Final = 63  # of a number: what the database compares exactly
 
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f\u0080-\u009f\u2028\u2029\ud800-\udfff]")
@@ -102,7 +103,7 @@ class ContactReader:
         try:
             return self._spelled(name, text)
         except ValueError as exc:
-            faults.append(Fault(pointer=f"/{name}", detail=f"{exc}."))
+            faults.append(Fault(pointer=f"/{name}", detail=_sentence(exc)))
             return None
 
     def _spelled(self, name: str, text: str) -> str:
@@ -151,7 +152,7 @@ class ContactReader:
             try:
                 return normalise(value.strip(), self._region)
             except ValueError as exc:
-                faults.append(Fault(pointer=pointer, detail=f"{exc}."))
+                faults.append(Fault(pointer=pointer, detail=_sentence(exc)))
         return None
 
 
@@ -166,6 +167,12 @@ def escaped(name: str) -> str:
 def _short(value: object) -> str:
     """A value as a message quotes it."""
     return repr(value[:40]) + "..." if isinstance(value, str) and len(value) > 40 else f"{value!r:.60}"
+
+
+def _sentence(refusal: ValueError) -> str:
+    """What a spelling rule says of a value, which it may quote in full."""
+    text = str(refusal)
+    return f"{text}." if len(text) <= DETAIL_MAX else f"{text[:DETAIL_MAX]}..."
 
 
 def _identifier(value: object, faults: list[Fault]) -> str | None:
