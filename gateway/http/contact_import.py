@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Final, Literal
 
 import msgspec
@@ -10,6 +11,7 @@ from msgspec import Meta
 from gateway.engine.catalogue import Catalogue
 from gateway.engine.contact_import import ImportReport, Target, import_contacts
 from gateway.engine.people import bad_channels, reader_for
+from gateway.errors import Refused
 from gateway.http.routing import Answer, Call, Route
 from gateway.store.contacts import ContactStore
 
@@ -17,11 +19,20 @@ IMPORT_BYTES_MAX: Final = 4 * 1024 * 1024 * 1024
 CSV: Final = "text/csv"
 NDJSON: Final = "application/x-ndjson"
 
+_CHARSET: Final = re.compile(r";\s*charset\s*=\s*\"?([^\";\s]*)", re.IGNORECASE)
+
 
 class ImportQuery(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
     """How rows without an id find their contact."""
 
     match: Annotated[Literal["id", "email", "phone"], Meta(description="For rows without an id.")] = "id"
+
+
+def _check_charset(content_type: str) -> None:
+    """Names in another charset that happen to be UTF-8 would go in garbled: who says another one is believed."""
+    named = _CHARSET.search(content_type)
+    if named is not None and named[1].lower() not in ("utf-8", "utf8", "us-ascii"):
+        raise Refused("unsupported_media_type", f"The charset is {named[1][:40]!r}; imports are read as UTF-8.")
 
 
 def import_routes(store: ContactStore, catalogue: Catalogue) -> list[Route]:
@@ -38,7 +49,9 @@ def import_routes(store: ContactStore, catalogue: Catalogue) -> list[Route]:
             judge=bad_channels(org, catalogue),
             match=query.match,
         )
-        kind = call.headers.get("content-type", "").partition(";")[0].strip().lower()
+        content_type = call.headers.get("content-type", "")
+        _check_charset(content_type)
+        kind = content_type.partition(";")[0].strip().lower()
         return Answer(body=await import_contacts(call.chunks, "ndjson" if kind == NDJSON else "csv", target))
 
     return [
