@@ -48,6 +48,7 @@ class Code(StrEnum):
     MEDIA = "media_rejected"
     BLOCKED = "blocked"
     EXPIRED = "expired"
+    WINDOW_CLOSED = "window_closed"
     PROVIDER = "provider_error"
 
 
@@ -118,11 +119,29 @@ Outcome = Accepted | Retry | Rejected | OptedOut | Misconfigured | Unknown
 
 
 class Media(Value, frozen=True):
-    """A file that the provider fetches, or is given."""
+    """A file: one that the provider fetches from `url`, or one that came with an inbound message.
+
+    `content_type` and `size` (octets) are what its server said when the message was accepted; None if nobody could ask.
+    """
 
     url: str
     content_type: str | None = None
     filename: str | None = None
+    size: int | None = None
+
+
+class ProviderTemplate(Value, frozen=True, kw_only=True):
+    """A template as the provider keeps it. Its name and its language together identify it within one sender."""
+
+    name: str
+    language: str
+    status: Literal["approved", "pending", "rejected", "paused"]  # only an approved one can be sent
+    category: str | None = None  # such as "marketing"
+    text: str = ""  # with its placeholders, for people to read
+    parameters: tuple[str, ...] = ()  # names: "1" or "first_name" in the body, "header.1", "button.0"
+    media: Literal["image", "video", "document"] | None = None  # the kind of file that a message with it must bring
+    reason: str | None = None  # why it is not approved
+    details: Mapping[str, Any] = {}  # plain JSON that the adapter itself wants back when it sends
 
 
 class TemplateUse(Value, frozen=True):
@@ -130,7 +149,8 @@ class TemplateUse(Value, frozen=True):
 
     name: str
     language: str
-    parameters: Mapping[str, str]
+    parameters: Mapping[str, str]  # one text for each of the template's `parameters`
+    details: Mapping[str, Any] = {}  # the template's own
 
 
 class Outbound(Value, frozen=True, kw_only=True):
@@ -150,8 +170,6 @@ class Outbound(Value, frozen=True, kw_only=True):
     headers: Mapping[str, str] = {}  # e-mail only
     reply_to: str | None = None
     quotes: str | None = None  # provider id of the inbound message that this answers
-    callback_url: str | None = None  # the sender's callback URL carrying `ref`; None without a public URL
-    expires_at: datetime | None = None
 
 
 # What comes back.
@@ -204,20 +222,38 @@ class Inbound(Value, frozen=True, kw_only=True):
 
 
 class Consent(Value, frozen=True, kw_only=True):
-    """A wish that came as no message: a block, a preference, a complaint, a click."""
+    """A wish that came as no message: a block, a preference, a complaint, a click.
 
-    address: str
+    `category` None: everything on this channel. `ref` and `provider_ids`: our message that it is about, if it says so.
+    """
+
+    address: str  # raw: the gateway normalises it; "" where only the message is known
     wish: Literal["out", "in"]
     source: Literal["provider", "complaint", "one_click"]
     category: str | None = None
     at: datetime | None = None
+    reason: str | None = None
+    ref: str | None = None
+    provider_ids: tuple[str, ...] = ()
 
 
-Event = Receipt | Inbound | Consent
+class TemplateChange(Value, frozen=True, kw_only=True):
+    """The provider approved, refused or paused a template; its other traits are asked for with `templates`."""
+
+    name: str
+    language: str
+    status: Literal["approved", "pending", "rejected", "paused"]
+    reason: str | None = None
+
+
+Event = Receipt | Inbound | Consent | TemplateChange
 
 
 class CallbackRequest(Value, frozen=True, kw_only=True):
-    """A request of a provider to `/callbacks/{sender}`."""
+    """A request of a provider to `/callbacks/{sender}`.
+
+    What `Adapter.run` delivered is replayed as one with the method "RUN" and the delivered bytes as its body.
+    """
 
     method: str
     url: str  # the configured public URL, with path and query as received: what providers sign
@@ -284,6 +320,30 @@ class HttpResponse(Value, frozen=True):
     body: bytes  # at most 1 MiB; redirects are not followed
 
 
+class FileRefused(Exception):
+    """Raised by `Files`: this file will never do. It is not there, too large, or at an address that is not allowed."""
+
+
+class FileUnavailable(Exception):
+    """Raised by `Files`: its server did not answer. Nothing was sent: answer `Retry`."""
+
+
+class File(Value, frozen=True):
+    """The content of a `Media`."""
+
+    body: bytes
+    content_type: str
+    filename: str  # never empty, without folders
+
+
+class Files(Protocol):
+    """Fetches a file for adapters that hand over its bytes, such as e-mail. Files are kept for some minutes."""
+
+    async def __call__(self, media: Media) -> File:
+        """FileRefused, FileUnavailable."""
+        ...
+
+
 class Http(Protocol):
     """The only door to HTTP that an adapter needs. The time limit is that of the attempt."""
 
@@ -293,7 +353,7 @@ class Http(Protocol):
         url: str,
         *,
         json: object = None,
-        form: Mapping[str, str] | None = None,
+        form: Mapping[str, str] | Sequence[tuple[str, str]] | None = None,
         body: bytes | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> HttpResponse:
@@ -312,14 +372,18 @@ class Tools(Value, frozen=True, kw_only=True):
     """What one adapter object works with."""
 
     http: Http
+    files: Files
     log: Log
     sender: str  # NAME of [senders.NAME]
     now: Callable[[], datetime]
     callback_url: str | None  # None without a public URL
 
 
-Deliver = Callable[[bytes, Sequence[Event]], Awaitable[None]]
-"""Hands events over; returns after the commit: acknowledge to the provider then. The raw bytes are kept for replay."""
+Deliver = Callable[[bytes], Awaitable[None]]
+"""Hands over what a provider sent; returns after the commit: acknowledge to the provider then.
+
+The bytes are stored, then read by the adapter's own `parse`, as the body of a request with the method "RUN".
+"""
 
 
 class Capabilities(Value, frozen=True, kw_only=True):
@@ -332,6 +396,7 @@ class Capabilities(Value, frozen=True, kw_only=True):
     idempotent_for: timedelta | None = None  # a repeat with the same ref within this time is one message
     on_unknown: Literal["hold", "resend"] = "hold"
     answers_opt_out: bool = False  # the provider itself confirms STOP: we stay silent
+    templates: bool = False  # it keeps templates: `Adapter.templates` lists them
     rate: float = 10.0  # in `cost` units per second
     concurrency: int = 10  # W
 
@@ -347,6 +412,7 @@ class Channel(Value, frozen=True, kw_only=True):
     takes: frozenset[str] = frozenset({"text"})  # of text, html, subject, media, template
     template_required: bool = False  # in bulk
     conversations: bool = True  # false: replies go elsewhere (e-mail)
+    reply_window: timedelta | None = None  # only templates may be sent when a person has not written for so long
 
 
 S = TypeVar("S", bound=msgspec.Struct)
@@ -410,11 +476,21 @@ class Adapter(ABC, Generic[S]):
         return CallbackAnswer()
 
     async def run(self, deliver: Deliver) -> None:
-        """For providers that do not call back: sockets, polling. Started again if it raises."""
+        """For providers that do not call back: sockets, polling, LMTP.
+
+        Started after `open`, cancelled before `close`. One that returns is done; one that raises is started again.
+        """
 
     async def lookup(self, question: Question) -> Answer:
         """Find out what became of a message; only asked with `capabilities.lookup`. An exception: cannot tell."""
         return CannotTell("this adapter cannot ask")
+
+    async def templates(self) -> Sequence[ProviderTemplate]:
+        """All templates of this account, in every state; only asked with `capabilities.templates`.
+
+        Asked when the daemon starts, each hour, and when somebody wants to know. An exception leaves what is known.
+        """
+        return ()
 
     async def check(self) -> str | None:
         """Whether the account works, without sending: for `gateway doctor`, and the probe of a held sender.

@@ -1,0 +1,1 @@
+"""Twilio's adapters for the channels SMS and WhatsApp, as a plugin of the gateway."""
