@@ -3,48 +3,25 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime
 from typing import Any
 
-from gateway import HttpResponse, Outbound, Outcome, Tools
+from gateway import Files, Outbound, Outcome, Tools
 from gateway.testing.smtp_server import Fault, Faults, SmtpServer
+from gateway.testing.tools import NOW, RecordingLog, make_tools
 from gateway.validation import convert
 from gateway_email.settings import SmtpSettings
 from gateway_email.smtp import SmtpAdapter
 
-NOW = datetime(2026, 6, 1, 8, 0, tzinfo=UTC)
 PATIENCE_SECONDS = 10.0  # for what must happen soon
 
-
-class RecordingLog:
-    """Keeps what an adapter logs."""
-
-    def __init__(self) -> None:
-        self.events: list[str] = []
-
-    def info(self, event: str, **values: object) -> None:
-        self.events.append(event)
-
-    def warning(self, event: str, **values: object) -> None:
-        self.events.append(event)
+__all__ = ["NOW", "RecordingLog", "adapter_for", "mail", "send_one", "settings", "tools"]
 
 
-async def no_http(
-    method: str,
-    url: str,
-    *,
-    json: object = None,
-    form: Mapping[str, str] | None = None,
-    body: bytes | None = None,
-    headers: Mapping[str, str] | None = None,
-) -> HttpResponse:
-    raise AssertionError("SMTP needs no HTTP")
-
-
-def tools(log: RecordingLog | None = None) -> Tools:
-    return Tools(http=no_http, log=log or RecordingLog(), sender="mail", now=lambda: NOW, callback_url=None)
+def tools(log: RecordingLog | None = None, files: Files | None = None) -> Tools:
+    """SMTP needs no HTTP: any request is a failure of the test."""
+    return make_tools(log=log, files=files, sender="mail")
 
 
 def settings(server: SmtpServer, **more: Any) -> SmtpSettings:
@@ -60,9 +37,9 @@ def settings(server: SmtpServer, **more: Any) -> SmtpSettings:
 
 
 @asynccontextmanager
-async def adapter_for(server: SmtpServer, **more: Any) -> AsyncIterator[SmtpAdapter]:
+async def adapter_for(server: SmtpServer, *, files: Files | None = None, **more: Any) -> AsyncIterator[SmtpAdapter]:
     """An open adapter. At its end nothing may be left of it at the server."""
-    adapter = SmtpAdapter(settings(server, **more), tools())
+    adapter = SmtpAdapter(settings(server, **more), tools(files=files))
     await adapter.open()
     try:
         yield adapter
