@@ -13,6 +13,7 @@ from typing import Final
 
 from gateway import Code, Outbound, Rejected, ascii_domain
 from gateway_email import headers
+from gateway_email.dkim import Signer
 from gateway_email.mailbox import Mailbox
 
 SIZE_MAX: Final = 10_000_000  # octets of text and HTML together; common relays stop at 10 to 25 MB
@@ -26,14 +27,14 @@ _PLAIN: Final = bytes((0x09, 0x0A, *range(0x20, 0x7F)))  # what a 7bit body may 
 class Composer:
     """Builds the mails of one sender."""
 
-    def __init__(self, sender: Mailbox, reply_to: Mailbox | None) -> None:
+    def __init__(self, sender: Mailbox, reply_to: Mailbox | None, *, signer: Signer | None = None) -> None:
         local, _, domain = sender.address.rpartition("@")
         self.envelope_from = f"{local}@{ascii_domain(domain)}".encode("ascii")
         self._fixed = headers.mailbox("From", sender.name, self.envelope_from.decode()) + "\r\nMIME-Version: 1.0\r\n"
         self._domain = ascii_domain(domain)
         self._reply_to = _reply_to(reply_to) if reply_to else ""
-        self._second = -1
-        self._date = ""
+        self._signer = signer or Signer(())
+        self._dated = (-1, "")  # a second, and how it is written
 
     def refusal(self, message: Outbound) -> Rejected | None:
         """What can be known to be impossible before building. Pure; about a microsecond."""
@@ -61,7 +62,7 @@ class Composer:
             f"Message-ID: <{message.ref}@{self._domain}>\r\nDate: {self._date_of(now)}\r\n{self._fixed}"
             f"To: {wire_address(message.to)}\r\n{subject}{self._further(message)}"
         )
-        return head.encode("utf-8") + self._content(message)
+        return self._signer.signed(head.encode("utf-8") + self._content(message), now)
 
     def _content(self, message: Outbound) -> bytes:
         if message.html is None:
@@ -93,9 +94,9 @@ class Composer:
 
     def _date_of(self, now: datetime) -> str:
         second = int(now.timestamp())
-        if second != self._second:
-            self._second, self._date = second, format_datetime(now.astimezone(UTC))
-        return self._date
+        if second != self._dated[0]:
+            self._dated = (second, format_datetime(now.astimezone(UTC)))
+        return self._dated[1]
 
 
 def wire_address(address: str) -> str:

@@ -9,6 +9,7 @@ from typing import Annotated, ClassVar, Final, Literal
 from msgspec import Meta, Struct, field
 
 from gateway import Secret, ascii_domain
+from gateway_email.dkim import PrivateKey, Signer, SigningKey, private_key
 from gateway_email.mailbox import Mailbox
 
 _HELO: Final = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?|\[[0-9A-Fa-f:.]+\]|\[IPv6:[0-9A-Fa-f:.]+\]")
@@ -30,6 +31,27 @@ class HeloName(str):
         return cls(value)
 
 
+class DkimKey(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One key that mails are signed with; the algorithm follows from it, rsa-sha256 or ed25519-sha256."""
+
+    selector: Annotated[str, Meta(min_length=1, max_length=63, pattern=r"^[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*$")]
+    """The public half is published as a TXT record at `SELECTOR._domainkey.DOMAIN`."""
+    key: Secret
+    """The private half in PEM: `{ file = "dkim.pem" }`, `{ env = "..." }` or `{ credential = "..." }`."""
+    domain: Annotated[str, Meta(min_length=1, max_length=253, pattern=r"^[^\s@:;/]+\.[^\s@:;/]+$")] | None = None
+    """Unset: the domain of `from`, which is what DMARC wants."""
+
+    def __post_init__(self) -> None:
+        self.private_key()
+
+    def private_key(self) -> PrivateKey:
+        """ValueError that names the key if it cannot be read."""
+        try:
+            return private_key(self.key)
+        except ValueError as exc:
+            raise ValueError(f"The DKIM key of the selector {self.selector!r} cannot be used: {exc}.") from exc
+
+
 class SmtpSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename={"from_": "from"}):
     """One account at one mail server."""
 
@@ -48,6 +70,8 @@ class SmtpSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     """`{ env = "SMTP_PASSWORD" }`, `{ file = "..." }` or `{ credential = "..." }`."""
     reply_to: Mailbox | None = None
     """Where answers go, unless the message says. Unset: to `from`."""
+    dkim: tuple[DkimKey, ...] = ()
+    """Keys to sign with: `[[senders.NAME.dkim]]`, one or several. Unset: the mail server signs, or nobody."""
     helo: HeloName | None = None
     """How the gateway names itself to the server. Unset: the domain of `from`."""
     connections: Annotated[int, Meta(ge=1, le=1_000)] | None = None
@@ -70,6 +94,9 @@ class SmtpSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     def __post_init__(self) -> None:
         if (self.username is None) != (self.password is None):
             raise ValueError("username and password come together.")
+        places = [(self.dkim_domain(key), key.selector) for key in self.dkim]
+        if len(set(places)) < len(places):
+            raise ValueError("Two DKIM keys have the same domain and selector.")
 
     @property
     def port(self) -> int:
@@ -79,7 +106,21 @@ class SmtpSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     @property
     def helo_name(self) -> str:
         """What EHLO says."""
-        return self.helo or ascii_domain(self.from_.address.rpartition("@")[2])
+        return self.helo or self.domain
+
+    @property
+    def domain(self) -> str:
+        """The domain of `from`, as DNS knows it."""
+        return ascii_domain(self.from_.address.rpartition("@")[2])
+
+    def dkim_domain(self, key: DkimKey) -> str:
+        """Where a key is published, as DNS knows it. ValueError if DNS cannot know it."""
+        return ascii_domain(key.domain.lower()) if key.domain else self.domain
+
+    def signer(self) -> Signer:
+        """What signs the mails; without keys it leaves them as they are."""
+        keys = [SigningKey(self.dkim_domain(key), key.selector, key.private_key()) for key in self.dkim]
+        return Signer(keys)
 
     def tls_context(self) -> ssl.SSLContext | None:
         """What the connections are encrypted with; reads files. OSError if `tls_ca_file` cannot be read or used."""

@@ -41,7 +41,7 @@ class SmtpAdapter(Adapter[SmtpSettings]):
 
     def __init__(self, settings: SmtpSettings, tools: Tools) -> None:
         super().__init__(settings, tools)
-        self._composer = Composer(settings.from_, settings.reply_to)
+        self._composer = Composer(settings.from_, settings.reply_to, signer=settings.signer())
         self._tls: ssl.SSLContext | None = None
         self._pool = Pool(
             self._connect,
@@ -60,6 +60,9 @@ class SmtpAdapter(Adapter[SmtpSettings]):
         self._tls = await asyncio.to_thread(self.settings.tls_context)
         if self.settings.password and self.settings.security == "none" and not _is_loopback(self.settings.host):
             self.tools.log.warning("smtp_password_in_the_clear", host=self.settings.host)
+        for key in self.settings.dkim:
+            if not _is_aligned(self.settings.dkim_domain(key), self.settings.domain):
+                self.tools.log.warning("dkim_domain_not_aligned", selector=key.selector, domain=key.domain)
 
     async def close(self) -> None:
         """Close the kept connections."""
@@ -160,6 +163,14 @@ def _impossible(session: Session, recipient: bytes, size: int) -> Rejected | Non
     if session.size_max is not None and size > session.size_max:
         return Rejected(Code.TOO_LONG, f"The mail has {size:,} octets, the mail server takes {session.size_max:,}.")
     return None
+
+
+def _is_aligned(signing: str, author: str) -> bool:
+    """Whether DMARC could count a signature for mails from `author`: one domain is, or is under, the other one.
+
+    What both are under must be a domain that somebody registered (RFC 7489 3.1.1); lists of those are not kept here.
+    """
+    return signing == author or author.endswith(f".{signing}") or signing.endswith(f".{author}")
 
 
 def _is_loopback(host: str) -> bool:
