@@ -2,7 +2,7 @@
 
 RFC 6376, and RFC 8463 for Ed25519. Relaxed canonicalisation of header and body, so that a relay that folds lines anew
 breaks nothing; never `l=`, which lets strangers add to a body. One pass over the mail serves all keys. A mail of 2 KB
-takes about 0.1 ms with an Ed25519 key and about 0.7 ms with an RSA key of 2048 bits.
+takes some 0.06 ms with an Ed25519 key and 0.3 ms with an RSA key of 2048 bits.
 """
 
 from __future__ import annotations

@@ -15,6 +15,7 @@ from gateway import Code, Outbound, Rejected, ascii_domain
 from gateway_email import headers
 from gateway_email.dkim import Signer
 from gateway_email.mailbox import Mailbox
+from gateway_email.unsubscribe import Unsubscribe
 
 SIZE_MAX: Final = 10_000_000  # octets of text and HTML together; common relays stop at 10 to 25 MB
 LINE_LIMIT: Final = 998  # octets; RFC 5321 4.5.3.1.6
@@ -27,12 +28,20 @@ _PLAIN: Final = bytes((0x09, 0x0A, *range(0x20, 0x7F)))  # what a 7bit body may 
 class Composer:
     """Builds the mails of one sender."""
 
-    def __init__(self, sender: Mailbox, reply_to: Mailbox | None, *, signer: Signer | None = None) -> None:
+    def __init__(
+        self,
+        sender: Mailbox,
+        reply_to: Mailbox | None,
+        *,
+        unsubscribe: Unsubscribe | None = None,
+        signer: Signer | None = None,
+    ) -> None:
         local, _, domain = sender.address.rpartition("@")
         self.envelope_from = f"{local}@{ascii_domain(domain)}".encode("ascii")
         self._fixed = headers.mailbox("From", sender.name, self.envelope_from.decode()) + "\r\nMIME-Version: 1.0\r\n"
         self._domain = ascii_domain(domain)
         self._reply_to = _reply_to(reply_to) if reply_to else ""
+        self._unsubscribe = unsubscribe or Unsubscribe(None, None)
         self._signer = signer or Signer(())
         self._dated = (-1, "")  # a second, and how it is written
 
@@ -86,11 +95,13 @@ class Composer:
         )
 
     def _further(self, message: Outbound) -> str:
-        """Reply-To and the fields that came with the message."""
-        reply_to = _reply_to(Mailbox.parse(message.reply_to)) if message.reply_to else self._reply_to
-        if not message.headers:
-            return reply_to
-        return reply_to + "".join(headers.structured(*field) + "\r\n" for field in message.headers.items())
+        """Reply-To, the fields that came with the message, and how to unsubscribe."""
+        fields = _reply_to(Mailbox.parse(message.reply_to)) if message.reply_to else self._reply_to
+        if message.headers:
+            if len({name.lower() for name in message.headers}) < len(message.headers):
+                raise ValueError("A header field is given twice, in large and in small letters.")
+            fields += "".join(headers.structured(*field) + "\r\n" for field in message.headers.items())
+        return fields + self._unsubscribe.fields(message)
 
     def _date_of(self, now: datetime) -> str:
         second = int(now.timestamp())

@@ -11,6 +11,7 @@ from msgspec import Meta, Struct, field
 from gateway import Secret, ascii_domain
 from gateway_email.dkim import PrivateKey, Signer, SigningKey, private_key
 from gateway_email.mailbox import Mailbox
+from gateway_email.unsubscribe import UnsubscribeMailto, UnsubscribeUrl
 
 _HELO: Final = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?|\[[0-9A-Fa-f:.]+\]|\[IPv6:[0-9A-Fa-f:.]+\]")
 _PORTS: Final = {"none": 25, "starttls": 587, "tls": 465}
@@ -72,6 +73,11 @@ class SmtpSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     """Where answers go, unless the message says. Unset: to `from`."""
     dkim: tuple[DkimKey, ...] = ()
     """Keys to sign with: `[[senders.NAME.dkim]]`, one or several. Unset: the mail server signs, or nobody."""
+    unsubscribe_url: UnsubscribeUrl | None = None
+    """Every mail gets a List-Unsubscribe with this https address and one click (RFC 8058), unless the message brings
+    its own. `{ref}` and `{address}` stand for the message's reference and its recipient, percent-encoded."""
+    unsubscribe_mailto: UnsubscribeMailto | None = None
+    """The same by mail: `leave@grace.example?subject=leave%20{ref}`."""
     helo: HeloName | None = None
     """How the gateway names itself to the server. Unset: the domain of `from`."""
     connections: Annotated[int, Meta(ge=1, le=1_000)] | None = None

@@ -26,6 +26,7 @@ from gateway_email.pool import Pool
 from gateway_email.replies import Stage, outcome_of
 from gateway_email.session import Lost, Refused, Session, Unusable, connect
 from gateway_email.settings import SmtpSettings
+from gateway_email.unsubscribe import Unsubscribe
 
 CONNECTIONS_MAX: Final = 1_000  # as many as the gateway lets messages be in flight on one sender
 KEPT_TRIES: Final = 3  # kept connections that turn out to be closed, one after another, before a message is put off
@@ -41,7 +42,12 @@ class SmtpAdapter(Adapter[SmtpSettings]):
 
     def __init__(self, settings: SmtpSettings, tools: Tools) -> None:
         super().__init__(settings, tools)
-        self._composer = Composer(settings.from_, settings.reply_to, signer=settings.signer())
+        self._composer = Composer(
+            settings.from_,
+            settings.reply_to,
+            unsubscribe=Unsubscribe(settings.unsubscribe_url, settings.unsubscribe_mailto),
+            signer=settings.signer(),
+        )
         self._tls: ssl.SSLContext | None = None
         self._pool = Pool(
             self._connect,
