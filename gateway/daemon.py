@@ -18,8 +18,9 @@ from aiohttp import web
 from gateway.config import Config, Listen
 from gateway.errors import ConfigError, StoreUnavailable
 from gateway.http.api import Resources, api_routes
-from gateway.http.app import build_app, build_runner, loopback_hosts
+from gateway.http.app import build_app, build_public_app, build_runner, loopback_hosts
 from gateway.http.auth import Authenticator
+from gateway.http.callbacks import CallbackDoor
 from gateway.http.health import health_routes
 from gateway.http.idempotency import Idempotency
 from gateway.installation import Installation, TestHooks, open_installation
@@ -62,28 +63,40 @@ async def serve(config: Config, environ: Mapping[str, str]) -> None:
 
 @asynccontextmanager
 async def listening(installation: Installation) -> AsyncIterator[list[int]]:
-    """Answer the API while the block runs; the ports that are listened on (none for a Unix socket)."""
+    """Answer the API and the callbacks while the block runs; the ports (none for a Unix socket), the API's first."""
     config = installation.config
     routes = api_routes(_resources(installation))
+    callbacks = CallbackDoor(installation.engine.intake, installation.catalogue, config.server.public_url)
     probes = {"store": installation.database.probe, "loops": installation.engine.probe}
     app = build_app(
         routes,
         open_routes=health_routes(probes, installation.metrics),
+        callbacks=callbacks,
         authenticator=Authenticator(installation.keys, installation.catalogue, installation.clock),
         idempotency=Idempotency(IdempotencyStore(installation.database, installation.clock)),
         hosts=loopback_hosts(config.server.public_url) if config.server.listen.is_loopback else None,
     )
+    async with AsyncExitStack() as stack:
+        ports = await stack.enter_async_context(_serving(app, config, "listen", config.server.listen))
+        if config.server.public_listen is not None:
+            public = build_public_app(callbacks)
+            ports += await stack.enter_async_context(
+                _serving(public, config, "public_listen", config.server.public_listen)
+            )
+        yield ports
+
+
+@asynccontextmanager
+async def _serving(app: web.Application, config: Config, key: str, listen: Listen) -> AsyncIterator[list[int]]:
+    """Answer at one address; its ports. ConfigError names the setting if it cannot be listened on."""
     runner = build_runner(app)
     await runner.setup()
     try:
-        site = _site(runner, config.server.listen)
         try:
-            await site.start()
+            await _site(runner, listen).start()
         except OSError as exc:
-            detail = (
-                f"{config.server.listen} cannot be listened on: {exc.strerror or exc}. Is the daemon running already?"
-            )
-            raise ConfigError([config.problem(("server", "listen"), detail)]) from exc
+            detail = f"{listen} cannot be listened on: {exc.strerror or exc}. Is the daemon running already?"
+            raise ConfigError([config.problem(("server", key), detail)]) from exc
         yield [address[1] for address in runner.addresses if isinstance(address, tuple)]
     finally:
         await runner.cleanup()

@@ -10,7 +10,7 @@ import random
 import secrets
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
 
@@ -32,6 +32,7 @@ from gateway.engine.holds import SenderControl
 from gateway.engine.log import CommunicationLog
 from gateway.engine.singles import SingleMessages
 from gateway.errors import ConfigError
+from gateway.files import FileFetcher
 from gateway.metrics import Metrics
 from gateway.outbound import HttpClient
 from gateway.registry import Plugins, load
@@ -82,6 +83,25 @@ class TestHooks:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class Doors:
+    """The ways out into the network that adapters are given."""
+
+    files: FileFetcher
+    clients: list[HttpClient] = field(default_factory=list)
+
+    def client(self, connections: int) -> HttpClient:
+        """An HTTP client of one sender's own."""
+        self.clients.append(HttpClient(connections))
+        return self.clients[-1]
+
+    async def close(self) -> None:
+        """Close every connection."""
+        await self.files.close()
+        for client in self.clients:
+            await client.close()
+
+
 def read_plugins(config: Config) -> Plugins:
     """Load the plugins and hold every setting that they alone understand to their types.
 
@@ -122,17 +142,17 @@ async def open_installation(
     """
     plugins = read_plugins(config)
     database = Database(config.store_file)
-    doors: list[HttpClient] = []
+    chosen = clock or SystemClock()
+    doors = Doors(FileFetcher(chosen, size_max=config.files.size_max_bytes, allow_private=config.files.allow_private))
     try:
-        yield await _build(config, plugins, database, clock or SystemClock(), hooks or TestHooks(), doors)
+        yield await _build(config, plugins, database, chosen, hooks or TestHooks(), doors)
     finally:
-        for door in doors:
-            await door.close()
+        await doors.close()
         await database.close()
 
 
 async def _build(
-    config: Config, plugins: Plugins, database: Database, clock: Clock, hooks: TestHooks, doors: list[HttpClient]
+    config: Config, plugins: Plugins, database: Database, clock: Clock, hooks: TestHooks, doors: Doors
 ) -> Installation:
     ids = IdSequence(clock.now, lambda: secrets.randbits(20))
     catalogue = await _catalogue(config, plugins, database, clock, doors)
@@ -150,6 +170,7 @@ async def _build(
         metrics=metrics,
         crash=crash,
         node=f"{random.SystemRandom().getrandbits(64):016x}",
+        link_within=config.conversations.link_within,
         notice=_notice(config, catalogue),
         reconcile_cron=config.reconcile.schedule,
     )
@@ -186,9 +207,7 @@ async def _build(
     )
 
 
-async def _catalogue(
-    config: Config, plugins: Plugins, database: Database, clock: Clock, doors: list[HttpClient]
-) -> Catalogue:
+async def _catalogue(config: Config, plugins: Plugins, database: Database, clock: Clock, doors: Doors) -> Catalogue:
     adapters = {name: _adapter(config, plugins, sender, clock, doors) for name, sender in config.senders.items()}
     org_ids, sender_ids = await SenderStore(database).register(
         list(config.orgs),
@@ -242,15 +261,12 @@ def _adapter_type(config: Config, plugins: Plugins, sender: SenderConfig) -> typ
     return offered[sender.adapter]
 
 
-def _adapter(
-    config: Config, plugins: Plugins, sender: SenderConfig, clock: Clock, doors: list[HttpClient]
-) -> Adapter[Any]:
+def _adapter(config: Config, plugins: Plugins, sender: SenderConfig, clock: Clock, doors: Doors) -> Adapter[Any]:
     adapter = _adapter_type(config, plugins, sender)
-    door = HttpClient(sender.concurrency or 100)
-    doors.append(door)
     public_url = config.server.public_url
     tools = Tools(
-        http=door,
+        http=doors.client(sender.concurrency or 100),
+        files=doors.files,
         log=structlog.get_logger(f"gateway.adapter.{sender.adapter}").bind(sender=sender.name),
         sender=sender.name,
         now=clock.now,

@@ -10,7 +10,7 @@ import re
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from importlib import metadata
-from typing import Final
+from typing import Final, Literal
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
 from prometheus_client.exposition import generate_latest
@@ -42,6 +42,16 @@ class Metrics:
             ["queue"],
             registry=registry,
         )
+        self._callbacks = Counter(
+            "gateway_callbacks",
+            "Requests of providers, by what became of them.",
+            ["sender", "outcome"],
+            registry=registry,
+        )
+        self._receipts = Counter(
+            "gateway_receipts", "Receipts that were merged, or parked for a message.", ["outcome"], registry=registry
+        )
+        self._inbound = Counter("gateway_inbound_messages", "Inbound messages that were new.", registry=registry)
         build = Gauge("gateway_build_info", "Always 1.", ["version", "python"], registry=registry)
         build.labels(version or metadata.version("dripgate"), platform.python_version()).set(1)
         # The process collector needs /proc/stat for this, which a hardened unit (ProcSubset=pid) hides.
@@ -51,6 +61,7 @@ class Metrics:
         # Finding a child by its labels takes longer than counting with it, at every message.
         self._attempts_of: dict[tuple[str, type[object]], Counter] = {}
         self._seconds_of: dict[str, Histogram] = {}
+        self._callbacks_of: dict[tuple[str, str], Counter] = {}
         self._in_flight_of: dict[str, Gauge] = {}
 
     def expect(self, sender: str) -> None:
@@ -80,6 +91,19 @@ class Metrics:
     def held(self, sender: str, held: bool) -> None:
         """The sender was held, or released."""
         self._held.labels(sender).set(held)
+
+    def called_back(self, sender: str, outcome: Literal["stored", "answered", "refused"]) -> None:
+        """A provider called: its request was stored, or only answered (a handshake), or was not genuine."""
+        counter = self._callbacks_of.get((sender, outcome))
+        if counter is None:
+            counter = self._callbacks_of[sender, outcome] = self._callbacks.labels(sender, outcome)
+        counter.inc()
+
+    def applied(self, merged: int, parked: int, inbound: int) -> None:
+        """So many receipts were merged, or wait for their message; so many inbound messages are new."""
+        self._receipts.labels("merged").inc(merged)
+        self._receipts.labels("parked").inc(parked)
+        self._inbound.inc(inbound)
 
     def waiting(self, queues: Mapping[str, tuple[int, timedelta]]) -> None:
         """How much waits in each queue and for how long its oldest has been due, as last looked at."""

@@ -12,7 +12,9 @@ import msgspec
 from gateway.config.lines import Path as Keys
 from gateway.config.settings import (
     Common,
+    Conversations,
     Document,
+    Files,
     Limits,
     Logging,
     Operator,
@@ -53,6 +55,8 @@ class Config:
     operator: Operator = field(default_factory=Operator)
     reconcile: Reconcile = field(default_factory=Reconcile)
     limits: Limits = field(default_factory=Limits)
+    conversations: Conversations = field(default_factory=Conversations)
+    files: Files = field(default_factory=Files)
     logging: Logging = field(default_factory=Logging)
     origins: Origins = field(default_factory=Origins)
 
@@ -112,6 +116,8 @@ def load(path: Path, environ: Mapping[str, str]) -> Config:
         operator=document.operator,
         reconcile=document.reconcile,
         limits=document.limits,
+        conversations=document.conversations,
+        files=document.files,
         logging=document.logging,
         origins=origins,
     )

@@ -27,6 +27,7 @@ class Server(Section, frozen=True, kw_only=True):
 
     listen: Listen = Listen("127.0.0.1:8080")
     public_url: PublicUrl | None = None  # None: providers cannot call back, mails carry no unsubscribe link
+    public_listen: Listen | None = None  # a second door, for providers' callbacks alone; None: they use the first
     drain_seconds: Annotated[float, Meta(ge=0, le=300)] = 10.0  # what is in flight may finish when the daemon stops
 
 
@@ -93,6 +94,19 @@ class Limits(Section, frozen=True, kw_only=True):
     creations_per_minute: Annotated[int, Meta(ge=1, le=10_000)] = 10  # bulk actions and retries, per org
 
 
+class Conversations(Section, frozen=True, kw_only=True):
+    """`[conversations]`: how answers find what they answer."""
+
+    link_within: Duration = Duration(days=7)  # an answer later than this is linked to no message that it does not quote
+
+
+class Files(Section, frozen=True, kw_only=True):
+    """`[files]`: the files that messages name by URL."""
+
+    size_max_bytes: Annotated[int, Meta(ge=1, le=100_000_000)] = 16_000_000  # of one; what is larger is refused
+    allow_private: bool = False  # they may be on this machine and its networks; callers then can make us ask those
+
+
 class Logging(Section, frozen=True, kw_only=True):
     """`[logging]`: what is written to standard error."""
 
@@ -117,4 +131,6 @@ class Document(Section, frozen=True, kw_only=True):
     operator: Operator = Operator()
     reconcile: Reconcile = Reconcile()
     limits: Limits = Limits()
+    conversations: Conversations = Conversations()
+    files: Files = Files()
     logging: Logging = Logging()

@@ -56,6 +56,11 @@ def parse_id(prefix: str, text: str) -> int | None:
     return number if number < 1 << 63 else None
 
 
+def first_id(instant: datetime) -> int:
+    """The smallest id that can have been taken at `instant` or later."""
+    return int(instant.timestamp() * 1000) << _SEQUENCE_BITS
+
+
 class IdSequence:
     """Unique integers, growing with time, for one process. Safe to call from several threads.
 
@@ -72,8 +77,7 @@ class IdSequence:
     def take(self) -> int:
         """The next integer; larger than every one before it, even if the clock stands or steps back."""
         with self._lock:
-            milliseconds = int(self._now().timestamp() * 1000)
-            floor = milliseconds << _SEQUENCE_BITS
+            floor = first_id(self._now())
             if floor > self._last:
                 self._last = floor | (self._entropy() & ((1 << (_SEQUENCE_BITS - 1)) - 1))
             else:

@@ -108,6 +108,7 @@ class RecipientEvent(StrEnum):
     """A rule says no: opted out, duplicate, already done, deleted."""
     FAIL = "fail"
     HAND_OVER = "hand_over"
+    """The provider has it; a receipt is still to come. From pending where a receipt proves an earlier attempt."""
     SUCCEED = "succeed"
     RETURN = "return"
     """Certainly not sent; to be tried again."""
@@ -127,6 +128,7 @@ def _recipient_table() -> Mapping[tuple[RecipientState, RecipientEvent], Recipie
         (state.PENDING, event.SUCCEED): state.SUCCEEDED,
         (state.PENDING, event.CANCEL): state.CANCELLED,
         (state.PENDING, event.LOSE_SIGHT): state.UNKNOWN,
+        (state.PENDING, event.HAND_OVER): state.HANDED_OVER,
         (state.IN_FLIGHT, event.HAND_OVER): state.HANDED_OVER,
         (state.IN_FLIGHT, event.SUCCEED): state.SUCCEEDED,
         (state.IN_FLIGHT, event.FAIL): state.FAILED,

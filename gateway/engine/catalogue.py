@@ -43,6 +43,11 @@ class Sender:
     on_unknown: Literal["hold", "resend"]
     dry_run: bool
 
+    @property
+    def awaits_receipts(self) -> bool:
+        """Whether an accepted message is handed over until a receipt comes, and not a success at once."""
+        return self.adapter.capabilities.receipts and not self.dry_run
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Catalogue:

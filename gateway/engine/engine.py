@@ -18,14 +18,16 @@ from gateway.engine.catalogue import Catalogue, Sender
 from gateway.engine.crash import CrashPoints
 from gateway.engine.gatekeeper import Gatekeeper
 from gateway.engine.holds import Hold
+from gateway.engine.intake import Intake
 from gateway.engine.lane import Lane, LaneTools
-from gateway.engine.metrics import SendMetrics
+from gateway.engine.metrics import EngineMetrics
 from gateway.engine.operations import Operations
 from gateway.engine.reconciler import Reconciler
 from gateway.engine.scheduler import Scheduler
 from gateway.engine.singles import SingleFeed
 from gateway.engine.sweeper import Sweeper
 from gateway.engine.timetable import Timetable
+from gateway.store.callbacks import CallbackStore
 from gateway.store.candidates import Candidates
 from gateway.store.creators import CreatorStore
 from gateway.store.database import Database
@@ -36,10 +38,13 @@ from gateway.store.recovery import Recovery
 from gateway.store.releases import Notice, Releases
 from gateway.store.senders import SenderStore
 from gateway.store.sweeps import Sweep, Sweeps
+from gateway.store.templates import TemplateStore
 from gateway.store.turns import TurnStore
 
+LINK_WITHIN: Final = timedelta(days=7)
 RECONCILE_CRON: Final = "*/5 * * * *"
 OPEN_RETRY: Final = timedelta(seconds=30)  # an adapter that could not open is tried again this often
+RUN_RETRY: Final = timedelta(seconds=5)  # an adapter whose `run` raised is started again after this
 CLOSE_SECONDS: Final = 5.0  # what the contract gives an adapter to close
 
 
@@ -54,9 +59,10 @@ class Engine:
         ids: IdSequence,
         clock: Clock,
         renderer: Renderer,
-        metrics: SendMetrics,
+        metrics: EngineMetrics,
         crash: CrashPoints,
         node: str,
+        link_within: timedelta = LINK_WITHIN,
         notice: Notice | None = None,
         reconcile_cron: str = RECONCILE_CRON,
     ) -> None:
@@ -98,6 +104,10 @@ class Engine:
         authority = Authority(catalogue, CreatorStore(database))
         self._sweeper = Sweeper(Sweeps(database, catalogue.channels), clock, crash, self._progressed)
         self._scheduler = Scheduler(releases, authority, clock, crash, self._released, self._sweeper.wake)
+        callbacks, templates = CallbackStore(database, ids), TemplateStore(database, ids)
+        self.intake = Intake(
+            callbacks, templates, releases, catalogue, clock, crash, metrics, link_within=link_within, look=self._look
+        )
         self._operations = Operations(OperationStore(database), catalogue, clock, self._look)
         recovery = Recovery(database, node)
         self._reconciler = Reconciler(recovery, catalogue, renderer, clock, self._returned, self._look)
@@ -130,6 +140,7 @@ class Engine:
             group.create_task(self._sweeper.run(), name="sweeper")
             group.create_task(self._scheduler.run(), name="scheduler")
             group.create_task(self._operations.run(), name="operations")
+            group.create_task(self.intake.run(), name="intake")
             group.create_task(self._reconciler.run(), name="reconciler")
             group.create_task(self._timetable.run(), name="timetable")
             for sender in self._catalogue.senders.values():
@@ -150,6 +161,7 @@ class Engine:
         try:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._holds[sender.name].run())
+                group.create_task(self._receive(sender))
                 group.create_task(self._lanes[sender.name].run())
         finally:
             await self._close(sender)
@@ -165,6 +177,17 @@ class Engine:
                 self._log.error("sender_not_opened", sender=sender.name, error=f"{type(exc).__name__}: {exc}")
                 await self._holds[sender.name].hold("outage", f"cannot be opened: {exc}", self._clock.now(), None)
                 await self._clock.wait(asyncio.Event(), self._clock.now() + OPEN_RETRY)
+
+    async def _receive(self, sender: Sender) -> None:
+        """What the adapter does to hear from its provider by itself; one that breaks down is started again."""
+        while True:
+            try:
+                await sender.adapter.run(self.intake.deliverer(sender))
+                return
+            # A stranger's code: whatever it raises, this sender still sends, and the others do too.
+            except Exception as exc:  # noqa: BLE001
+                self._log.error("receiver_failed", sender=sender.name, exc_info=exc)
+                await self._clock.wait(asyncio.Event(), self._clock.now() + RUN_RETRY)
 
     async def _close(self, sender: Sender) -> None:
         try:

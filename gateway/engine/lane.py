@@ -34,7 +34,8 @@ from gateway.engine.turns import Wanted, intent_of, result_of
 from gateway.engine.workers import Attempt, Workers
 from gateway.errors import StoreUnavailable
 from gateway.store.candidates import Candidates
-from gateway.store.codec import from_micros, to_micros
+from gateway.store.codec import from_micros, micros_of, to_micros
+from gateway.store.receipts import ReceiptContext
 from gateway.store.releases import Releases
 from gateway.store.turn import ActionIntents, Granted, Turn
 from gateway.store.turns import TurnStore
@@ -72,6 +73,12 @@ class Lane:
         self._singles = singles
         self._hold = hold
         self._rulings = Rulings(sender)
+        self._receipts = ReceiptContext(
+            sender=sender.id,
+            org=sender.org.id,
+            awaits_receipts=sender.awaits_receipts,
+            receipt_deadline=micros_of(sender.receipt_deadline),
+        )
         self._feeds: dict[tuple[ActionId, int], Feed] = {}
         self._order: deque[tuple[ActionId, int]] = deque()
         self._nudge = asyncio.Event()
@@ -265,6 +272,7 @@ class Lane:
             sender=self.sender.id,
             org=self.sender.org.id,
             channel=self.sender.channel,
+            receipts=self._receipts,
             now=to_micros(now),
             day=self._pace.day,
             node=self._tools.node,

@@ -4,7 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import timedelta
-from typing import Protocol
+from typing import Literal, Protocol
+
+
+class IntakeMetrics(Protocol):
+    """What comes in. Called from the event loop; must not block and must not raise."""
+
+    def called_back(self, sender: str, outcome: Literal["stored", "answered", "refused"]) -> None:
+        """A provider called: its request was stored, or only answered (a handshake), or was not genuine."""
+        ...
+
+    def applied(self, merged: int, parked: int, inbound: int) -> None:
+        """So many receipts were merged, or wait for their message; so many inbound messages are new."""
+        ...
 
 
 class SendMetrics(Protocol):
@@ -25,3 +37,7 @@ class SendMetrics(Protocol):
     def held(self, sender: str, held: bool) -> None:
         """The sender was held, or released."""
         ...
+
+
+class EngineMetrics(SendMetrics, IntakeMetrics, Protocol):
+    """Everything that the engine counts."""

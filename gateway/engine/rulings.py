@@ -50,7 +50,7 @@ class Rulings:
     def __init__(self, sender: Sender) -> None:
         self._sender = sender
         capabilities = sender.adapter.capabilities
-        receipts = capabilities.receipts and not sender.dry_run
+        receipts = sender.awaits_receipts
         self._accepted = Ruling(
             status=MessageStatus.ACCEPTED,
             event=RecipientEvent.HAND_OVER if receipts else RecipientEvent.SUCCEED,

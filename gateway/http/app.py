@@ -22,6 +22,7 @@ from aiohttp import web
 
 from gateway.errors import Refused
 from gateway.http.auth import Authenticator, Identity
+from gateway.http.callbacks import CallbackDoor
 from gateway.http.idempotency import HEADER as IDEMPOTENCY_KEY
 from gateway.http.idempotency import Idempotency, Reply, fingerprint, read_key
 from gateway.http.problems import CONTENT_TYPE, explain
@@ -38,6 +39,7 @@ def build_app(
     routes: Sequence[Route],
     *,
     open_routes: Sequence[OpenRoute] = (),
+    callbacks: CallbackDoor | None = None,
     authenticator: Authenticator,
     idempotency: Idempotency,
     limits: HttpLimits | None = None,
@@ -55,6 +57,15 @@ def build_app(
         app.router.add_route(route.method, route.path, endpoint.handle, expect_handler=keep_waiting)
     for open_route in open_routes:
         app.router.add_get(open_route.path, _open(open_route))
+    if callbacks is not None:
+        callbacks.add_to(app.router)
+    return app
+
+
+def build_public_app(callbacks: CallbackDoor) -> web.Application:
+    """What may face the internet: the callbacks, and nothing else."""
+    app = web.Application(middlewares=[_guard(None)])
+    callbacks.add_to(app.router)
     return app
 
 

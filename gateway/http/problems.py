@@ -28,6 +28,7 @@ CODES: Final[Mapping[str, tuple[int, str]]] = MappingProxyType(
         "malformed_json": (400, "The body is not JSON"),
         "unauthenticated": (401, "A valid API key is needed"),
         "permission_denied": (403, "The API key lacks a permission"),
+        "callback_refused": (403, "The callback is not genuine"),
         "host_not_allowed": (403, "The Host header names another machine"),
         "not_found": (404, "There is no such thing"),
         "method_not_allowed": (405, "The path has no such method"),

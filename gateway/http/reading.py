@@ -59,6 +59,11 @@ class BodyReader:
             raise Invalid([Problem("", "A merge patch is a JSON object.")])
         return decoded
 
+    async def raw(self, request: web.Request, bytes_max: int) -> bytes:
+        """The body as it came, of any media type. Refused: `unsupported_media_type`, `body_too_large`, ..."""
+        _check_encoding(request)
+        return await self._read(request, bytes_max)
+
     def chunks(self, request: web.Request, route: Route) -> AsyncIterator[bytes]:
         """The raw body of a route that streams; too much or too slow raises while it is read."""
         _check_encoding(request)

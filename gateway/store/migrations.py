@@ -13,7 +13,7 @@ from pathlib import Path
 from sqlite_utils import Database, Migrations
 
 MIGRATIONS = Migrations("gateway")
-NEWEST = 1
+NEWEST = 2
 
 
 @MIGRATIONS()
@@ -21,6 +21,13 @@ def m001_foundation(db: Database) -> None:
     for statement in FOUNDATION:
         db.execute(statement)
     db.execute("PRAGMA user_version = 1")
+
+
+@MIGRATIONS()
+def m002_conversations(db: Database) -> None:
+    for statement in CONVERSATIONS:
+        db.execute(statement)
+    db.execute("PRAGMA user_version = 2")
 
 
 def pending(path: Path) -> list[str]:
@@ -186,4 +193,52 @@ FOUNDATION = (
     # One row for each creation or retry of a bulk action, kept for the minute that the limit looks back.
     "CREATE TABLE creations (org INTEGER NOT NULL, at INTEGER NOT NULL) STRICT",
     "CREATE INDEX creations_at ON creations (org, at)",
+)
+
+CONVERSATIONS = (
+    # What providers called back with, as it came: `state` 0 waits to be read, 1 was read, 2 could not be (`problem`).
+    # `request`: JSON of everything but the body.
+    """CREATE TABLE callbacks (
+        id INTEGER PRIMARY KEY, sender INTEGER NOT NULL, received_at INTEGER NOT NULL, request TEXT NOT NULL,
+        body BLOB NOT NULL, state INTEGER NOT NULL DEFAULT 0, events INTEGER, problem TEXT
+    ) STRICT""",
+    "CREATE INDEX callbacks_waiting ON callbacks (id) WHERE state = 0",
+    # Which message, of either direction, a provider knows by which id.
+    """CREATE TABLE provider_ids (
+        sender INTEGER NOT NULL, provider_id TEXT NOT NULL, message INTEGER NOT NULL, PRIMARY KEY (sender, provider_id)
+    ) STRICT, WITHOUT ROWID""",
+    # Receipts that overtook the record of their message's hand-over; JSON of contract.Receipt.
+    """CREATE TABLE parked_receipts (
+        id INTEGER PRIMARY KEY, sender INTEGER NOT NULL, provider_id TEXT NOT NULL, receipt TEXT NOT NULL,
+        received_at INTEGER NOT NULL
+    ) STRICT""",
+    "CREATE INDEX parked_receipts_provider_id ON parked_receipts (sender, provider_id)",
+    # All messages between one sender and one address. It begins when that address writes; `candidates` are the contacts
+    # that share the address (JSON array of keys), `contact` is the one last written to.
+    """CREATE TABLE conversations (
+        id INTEGER PRIMARY KEY, org INTEGER NOT NULL REFERENCES orgs (id), channel TEXT NOT NULL,
+        sender INTEGER NOT NULL REFERENCES senders (id), address TEXT NOT NULL, name TEXT,
+        contact INTEGER REFERENCES contacts (id), candidates TEXT NOT NULL DEFAULT '[]',
+        last_message INTEGER NOT NULL, last_inbound_at INTEGER NOT NULL, unread INTEGER NOT NULL DEFAULT 0,
+        read_up_to INTEGER NOT NULL DEFAULT 0, assigned_to TEXT, created_at INTEGER NOT NULL
+    ) STRICT""",
+    "CREATE UNIQUE INDEX conversations_address ON conversations (sender, address)",
+    "CREATE INDEX conversations_recent ON conversations (org, last_message)",
+    "CREATE INDEX conversations_unread ON conversations (org, last_message) WHERE unread > 0",
+    "CREATE INDEX conversations_contact ON conversations (contact) WHERE contact IS NOT NULL",
+    # Other ids of the same person on a channel, such as a WhatsApp user's id beside the telephone number.
+    """CREATE TABLE address_aliases (
+        org INTEGER NOT NULL, channel TEXT NOT NULL, alias TEXT NOT NULL, address TEXT NOT NULL,
+        PRIMARY KEY (org, channel, alias)
+    ) STRICT, WITHOUT ROWID""",
+    "ALTER TABLE messages ADD COLUMN in_reply_to INTEGER",
+    "ALTER TABLE messages ADD COLUMN link_reason TEXT",
+    # Templates that providers keep, as they were when they were last asked for. `details`: for the adapter alone.
+    """CREATE TABLE templates (
+        id INTEGER PRIMARY KEY, org INTEGER NOT NULL REFERENCES orgs (id), channel TEXT NOT NULL,
+        sender INTEGER NOT NULL REFERENCES senders (id), name TEXT NOT NULL, language TEXT NOT NULL,
+        status TEXT NOT NULL, category TEXT, text TEXT NOT NULL, parameters TEXT NOT NULL, media TEXT, reason TEXT,
+        details TEXT NOT NULL, synced_at INTEGER NOT NULL
+    ) STRICT""",
+    "CREATE UNIQUE INDEX templates_name ON templates (sender, name, language)",
 )

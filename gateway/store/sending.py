@@ -22,6 +22,7 @@ from gateway.store.addresses import holders_sql
 from gateway.store.codec import to_json
 from gateway.store.consent import opted_out_sql, suppress
 from gateway.store.counters import Moves
+from gateway.store.receipts import name_messages
 from gateway.store.turn import ActionIntents, Granted, Intent, Result, Ruling, Turn
 
 
@@ -59,6 +60,7 @@ def record_results(conn: sqlite3.Connection, turn: Turn, moves: Moves) -> None:
                 source=ruling.suppress,
                 now=turn.now,
             )
+    _name(conn, turn, moves)
 
 
 def _record_messages(conn: sqlite3.Connection, turn: Turn, ruling: Ruling, results: Sequence[Result]) -> None:
@@ -77,9 +79,6 @@ def _record_messages(conn: sqlite3.Connection, turn: Turn, ruling: Ruling, resul
             to_json([result.message for result in results]),
         ),
     )
-    named = [(to_json(result.provider_ids), result.message) for result in results if result.provider_ids]
-    if named:
-        conn.executemany("UPDATE messages SET provider_ids = ? WHERE id = ?", named)
     waiting = [(result.not_before, result.message) for result in results if result.not_before is not None]
     if waiting:
         conn.executemany("UPDATE messages SET not_before = ? WHERE id = ? AND action IS NULL", waiting)
@@ -89,6 +88,16 @@ def _record_messages(conn: sqlite3.Connection, turn: Turn, ruling: Ruling, resul
             "INSERT INTO message_history (message, at, kind, status, detail) VALUES (?, ?, 'attempt', ?, ?)",
             [(result.message, turn.now, word, ruling.reason) for result in results],
         )
+
+
+def _name(conn: sqlite3.Connection, turn: Turn, moves: Moves) -> None:
+    """After everything else is recorded, so that receipts which were quicker than their record are merged into it."""
+    named = [(result.message, result.provider_ids) for result in turn.results if result.provider_ids]
+    if named:
+        conn.executemany(
+            "UPDATE messages SET provider_ids = ? WHERE id = ?", [(to_json(ids), message) for message, ids in named]
+        )
+        name_messages(conn, turn.receipts, named, turn.now, moves)
 
 
 def _record_recipients(

@@ -9,8 +9,9 @@ from typing import Final
 from gateway.contract import Channel
 from gateway.core.ids import ActionId, ContactKey, MessageId, OrgId, SenderId
 from gateway.core.states import MessageStatus, RecipientEvent
+from gateway.store.receipts import ReceiptContext
 
-SOURCES: Final = ("bulk_action", "api", "reply", "campaign", "opt_out_reply", "test", "notice")
+SOURCES: Final = ("bulk_action", "api", "reply", "campaign", "opt_out_reply", "test", "notice", "inbound")
 """Why a message exists; the column holds the position. `notice` is a word to the operator."""
 
 
@@ -96,6 +97,7 @@ class Turn:
     sender: SenderId
     org: OrgId
     channel: Channel
+    receipts: ReceiptContext
     now: int
     day: str  # of the org's time zone, for the daily total
     node: str

@@ -1,0 +1,240 @@
+"""What providers call back with: authenticated, stored raw, answered, then read and applied.
+
+A callback is on disk before it is answered. It is read afterwards, many in one transaction; one that the process did
+not come to read is found by its row at the next start.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Sequence
+from datetime import timedelta
+from typing import Final
+
+import structlog
+
+from gateway.clock import Clock
+from gateway.contract import CallbackAnswer, CallbackRequest, Deliver, Event
+from gateway.core.ids import SenderId
+from gateway.engine.catalogue import Catalogue, Sender
+from gateway.engine.cleaning import Cleaner
+from gateway.engine.crash import CrashPoints
+from gateway.engine.metrics import IntakeMetrics
+from gateway.errors import StoreUnavailable
+from gateway.store.callbacks import Applied, Callback, CallbackStore, Reading, SenderContext
+from gateway.store.releases import Releases
+from gateway.store.templates import TemplateStore
+
+POLL: Final = timedelta(seconds=1)  # callbacks that another process wants to be read again are noticed within this
+BATCH_MAX: Final = 256  # callbacks read and applied in one transaction
+REMEMBERED_MAX: Final = 5_000  # stored and not read yet, in memory; beyond that they are read back from the store
+STORE_RETRY: Final = timedelta(seconds=1)
+RUN_METHOD: Final = "RUN"  # of a callback that an adapter's `run` delivered
+
+
+class Inbox:
+    """Stores callbacks, as many at once as came in while the last commit was on its way."""
+
+    def __init__(self, store: CallbackStore, clock: Clock) -> None:
+        self._store = store
+        self._clock = clock
+        self._waiting: list[tuple[SenderId, CallbackRequest, asyncio.Future[Callback]]] = []
+        self._flushing: asyncio.Task[None] | None = None
+
+    async def put(self, sender: SenderId, request: CallbackRequest) -> Callback:
+        """Returns when it is on disk. StoreUnavailable: it is not; whoever sent it must send it again."""
+        future: asyncio.Future[Callback] = asyncio.get_running_loop().create_future()
+        self._waiting.append((sender, request, future))
+        if self._flushing is None:
+            self._flushing = asyncio.create_task(self._flush())
+        return await future
+
+    async def _flush(self) -> None:
+        try:
+            while self._waiting:
+                batch, self._waiting = self._waiting, []
+                await self._store_all(batch)
+        finally:
+            self._flushing = None
+
+    async def _store_all(self, batch: list[tuple[SenderId, CallbackRequest, asyncio.Future[Callback]]]) -> None:
+        try:
+            stored = await self._store.add([(sender, request) for sender, request, _ in batch], self._clock.now())
+        # Whatever it is, those who wait for the commit must hear of it.
+        except Exception as exc:  # noqa: BLE001
+            for _, _, future in batch:
+                if not future.done():
+                    future.set_exception(exc)
+            return
+        for (_, _, future), callback in zip(batch, stored, strict=True):
+            if not future.done():
+                future.set_result(callback)
+
+
+class Intake:
+    """Built once. `receive` and the adapters' `run` put callbacks in; `run` reads them until cancelled."""
+
+    def __init__(
+        self,
+        store: CallbackStore,
+        templates: TemplateStore,
+        releases: Releases,
+        catalogue: Catalogue,
+        clock: Clock,
+        crash: CrashPoints,
+        metrics: IntakeMetrics,
+        *,
+        link_within: timedelta,
+        look: Callable[[], None],
+    ) -> None:
+        """`link_within`: how long after a message an inbound one is taken for its answer."""
+        self._store = store
+        self._templates = templates
+        self._releases = releases
+        self._inbox = Inbox(store, clock)
+        self._clock = clock
+        self._crash = crash
+        self._metrics = metrics
+        self._look = look
+        self._remembered: deque[Callback] = deque(maxlen=REMEMBERED_MAX)
+        self._look_back = True  # rows of an earlier process, or more than are remembered
+        self._nudge = asyncio.Event()
+        self._senders = {sender.id: sender for sender in catalogue.senders.values()}
+        self._cleaners = {
+            id: Cleaner(sender.channel, sender.org.default_region, clock.now) for id, sender in self._senders.items()
+        }
+        self._contexts = {
+            id: SenderContext(
+                sender=id,
+                org=sender.org.id,
+                channel=sender.channel,
+                awaits_receipts=sender.awaits_receipts,
+                receipt_deadline=sender.receipt_deadline,
+                link_within=link_within,
+            )
+            for id, sender in self._senders.items()
+        }
+        self._log = structlog.get_logger("gateway.intake")
+
+    async def receive(self, sender: Sender, request: CallbackRequest) -> CallbackAnswer | None:
+        """What to answer the provider; None: it is not genuine, and nothing of it was kept.
+
+        StoreUnavailable: it could not be stored, the provider must send it again.
+        """
+        genuine = await self._authenticate(sender, request)
+        if isinstance(genuine, CallbackAnswer):
+            self._metrics.called_back(sender.name, "answered")
+            return genuine
+        if not genuine:
+            self._metrics.called_back(sender.name, "refused")
+            self._log.warning("callback_refused", sender=sender.name)
+            return None
+        await self._keep(sender, request)
+        return self._answer(sender, request)
+
+    def deliverer(self, sender: Sender) -> Deliver:
+        """What an adapter's `run` delivers through."""
+
+        async def deliver(raw: bytes) -> None:
+            request = CallbackRequest(method=RUN_METHOD, url="", tail="", query=(), headers={}, body=raw)
+            await self._keep(sender, request)
+
+        return deliver
+
+    async def run(self) -> None:
+        """Read what is stored, until cancelled."""
+        while True:
+            now = self._clock.now()
+            try:
+                callbacks = await self._next()
+                if callbacks:
+                    await self._apply(callbacks)
+                    continue
+            except StoreUnavailable as exc:
+                self._log.warning("store_unavailable", detail=str(exc))
+                self._look_back = True
+                await self._clock.wait(asyncio.Event(), now + STORE_RETRY)
+                continue
+            await self._clock.wait(self._nudge, now + POLL)
+            self._look_back = self._look_back or self._clock.now() >= now + POLL
+
+    async def _authenticate(self, sender: Sender, request: CallbackRequest) -> bool | CallbackAnswer:
+        try:
+            return await sender.adapter.authenticate(request)
+        # A stranger's code, given a stranger's bytes: what it cannot judge is not genuine.
+        except Exception as exc:  # noqa: BLE001
+            self._log.error("authenticate_raised", sender=sender.name, error=type(exc).__name__, exc_info=exc)
+            return False
+
+    def _answer(self, sender: Sender, request: CallbackRequest) -> CallbackAnswer:
+        try:
+            return sender.adapter.answer(request)
+        # It is stored: whatever the adapter's answer would have been, the provider must not send it again.
+        except Exception as exc:  # noqa: BLE001
+            self._log.error("answer_raised", sender=sender.name, error=type(exc).__name__, exc_info=exc)
+            return CallbackAnswer()
+
+    async def _keep(self, sender: Sender, request: CallbackRequest) -> None:
+        callback = await self._inbox.put(sender.id, request)
+        self._crash.passed("receipt_stored")
+        self._metrics.called_back(sender.name, "stored")
+        if len(self._remembered) == REMEMBERED_MAX:
+            self._look_back = True
+        else:
+            self._remembered.append(callback)
+        self._nudge.set()
+
+    async def _next(self) -> Sequence[Callback]:
+        if self._remembered:
+            return [self._remembered.popleft() for _ in range(min(BATCH_MAX, len(self._remembered)))]
+        if not self._look_back:
+            return ()
+        self._look_back = False
+        found = await self._store.waiting(BATCH_MAX)
+        self._look_back = self._look_back or len(found) == BATCH_MAX
+        return found
+
+    async def _apply(self, callbacks: Sequence[Callback]) -> None:
+        """All in one transaction; if one of them cannot be applied, each in its own."""
+        readings = [self._read(callback) for callback in callbacks]
+        try:
+            applied = await self._store.apply(readings, self._clock.now())
+        except StoreUnavailable:
+            raise
+        # An event that breaks a statement is a defect; it must not keep the others out, nor come again for ever.
+        except Exception as exc:  # noqa: BLE001
+            if len(readings) > 1:
+                for callback in callbacks:
+                    await self._apply([callback])
+                return
+            self._log.error("callback_not_applied", callback=callbacks[0].id, exc_info=exc)
+            problem = f"{type(exc).__name__} when it was applied"
+            failed = Reading(callback=readings[0].callback, context=readings[0].context, problem=problem)
+            applied = await self._store.apply([failed], self._clock.now())
+        await self._after(applied)
+
+    async def _after(self, applied: Applied) -> None:
+        self._crash.passed("receipt_merged")
+        self._metrics.applied(applied.merged, applied.parked, applied.inbound)
+        for sender, change in applied.stopped_templates:
+            for action in await self._templates.users_of(sender, change.name, change.language):
+                detail = (
+                    f"Template {change.name!r} ({change.language}) is {change.status}: {change.reason or 'no reason'}"
+                )
+                await self._releases.pause(action, "template_unavailable", detail, self._clock.now())
+        if applied.looks:
+            self._look()
+
+    def _read(self, callback: Callback) -> Reading:
+        sender = self._senders.get(callback.sender)
+        if sender is None:
+            return Reading(callback=callback.id, context=None, problem="its sender is not configured")
+        context = self._contexts[sender.id]
+        try:
+            events: Sequence[Event] = self._cleaners[sender.id].clean(sender.adapter.parse(callback.request))
+        # The contract says that `parse` raises nothing; the bytes are kept, and can be read again by a better one.
+        except Exception as exc:  # noqa: BLE001
+            self._log.error("callback_unreadable", sender=sender.name, callback=callback.id, exc_info=exc)
+            return Reading(callback=callback.id, context=context, problem=f"parse raised {type(exc).__name__}")
+        return Reading(callback=callback.id, context=context, events=events)

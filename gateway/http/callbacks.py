@@ -1,0 +1,86 @@
+"""`/callbacks/{sender}`: the door for providers. It takes no key: each adapter knows its provider's requests by itself.
+
+A provider that is answered with an error sends the same again for days, or never again. So whatever is genuine is
+answered with success once it is on disk, however little it can be understood.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+from urllib.parse import parse_qsl
+
+from aiohttp import web
+
+from gateway.contract import CallbackRequest
+from gateway.engine.catalogue import Catalogue
+from gateway.engine.intake import Intake
+from gateway.errors import NotFound, Refused
+from gateway.http.reading import BodyReader, HttpLimits
+
+PARAMETERS_MAX: Final = 250  # of a query string; Kannel's have a dozen
+BODY_BYTES_MAX: Final = 1024 * 1024  # Meta batches up to a thousand updates into one; a mail that bounced is cut short
+PATHS: Final = ("/callbacks/{sender}", "/callbacks/{sender}/{tail:.*}")
+METHODS: Final = ("GET", "POST")
+
+
+class CallbackDoor:
+    """The handler of both paths."""
+
+    def __init__(
+        self, intake: Intake, catalogue: Catalogue, public_url: str | None, limits: HttpLimits | None = None
+    ) -> None:
+        """`public_url`: what providers believe to call, and sign; None: what each request says."""
+        self._intake = intake
+        self._catalogue = catalogue
+        self._public_url = None if public_url is None else public_url.rstrip("/")
+        self._reader = BodyReader(limits or HttpLimits())
+
+    def add_to(self, router: web.UrlDispatcher) -> None:
+        """Register the paths."""
+        for path in PATHS:
+            for method in METHODS:
+                router.add_route(method, path, self.handle)
+
+    async def handle(self, request: web.Request) -> web.StreamResponse:
+        """Take one callback. NotFound: no such sender. Refused: too large, too slow, not genuine."""
+        name = request.match_info["sender"]
+        sender = self._catalogue.senders.get(name)
+        if sender is None:
+            raise NotFound("sender", name[:100])
+        body = await self._reader.raw(request, BODY_BYTES_MAX)
+        answer = await self._intake.receive(sender, self._read(request, body))
+        if answer is None:
+            raise Refused("callback_refused", "The request does not prove that it comes from the provider.")
+        return web.Response(
+            status=answer.status,
+            body=answer.body,
+            headers={"Content-Type": answer.content_type, "X-Content-Type-Options": "nosniff", "Server": "dripgate"},
+        )
+
+    def _read(self, request: web.Request, body: bytes) -> CallbackRequest:
+        tail = request.match_info.get("tail")
+        origin = self._public_url if self._public_url is not None else str(request.url.origin())
+        headers: dict[str, str] = {}
+        for name, value in request.headers.items():
+            lowered = name.lower()
+            headers[lowered] = f"{headers[lowered]}, {_text(value)}" if lowered in headers else _text(value)
+        return CallbackRequest(
+            method=request.method,
+            url=origin + _text(request.raw_path),
+            tail="" if tail is None else f"/{_text(tail)}",
+            query=_pairs(_text(request.raw_path).partition("?")[2]),
+            headers=headers,
+            body=body,
+        )
+
+
+def _pairs(query: str) -> tuple[tuple[str, str], ...]:
+    try:
+        return tuple(parse_qsl(query, keep_blank_values=True, errors="replace", max_num_fields=PARAMETERS_MAX))
+    except ValueError as exc:
+        raise Refused("malformed_request", f"The query string cannot be read: {exc}.") from exc
+
+
+def _text(value: str) -> str:
+    """Bytes that are no UTF-8 reach us as unpaired surrogates, which cannot be stored."""
+    return value if value.isascii() else value.encode("utf-8", "replace").decode()

@@ -1,0 +1,255 @@
+"""The inbox of callbacks: what providers sent, raw, until it is read. What was read is applied in one transaction."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+import msgspec
+
+from gateway.contract import CallbackRequest, Channel, Consent, Event, Inbound, Receipt, TemplateChange
+from gateway.core.ids import IdSequence, OrgId, SenderId, first_id
+from gateway.store.codec import from_micros, micros_of, micros_or_none, to_json, to_micros
+from gateway.store.counters import Moves
+from gateway.store.database import Database
+from gateway.store.inbound import InboundContext, store_inbound
+from gateway.store.receipts import ReceiptContext, merge_receipt, message_meant, purge_parked
+from gateway.store.templates import change_template
+from gateway.store.wishes import Wish, record_wish
+
+KEPT: Final = timedelta(days=7)  # a callback can be replayed for so long after it came
+PARKED: Final = timedelta(hours=24)  # a receipt waits for its message for so long
+PURGE_STEP: Final = 5_000  # callbacks removed in one transaction
+
+WAITING, READ, UNREADABLE = 0, 1, 2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Callback:
+    """One callback as it is stored."""
+
+    id: int
+    sender: SenderId
+    request: CallbackRequest
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SenderContext:
+    """What of a sender matters to what its provider calls back with."""
+
+    sender: SenderId
+    org: OrgId
+    channel: Channel
+    awaits_receipts: bool
+    receipt_deadline: timedelta
+    link_within: timedelta
+
+    def of_receipts(self) -> ReceiptContext:
+        """The part that receipts are merged by."""
+        return ReceiptContext(
+            sender=self.sender,
+            org=self.org,
+            awaits_receipts=self.awaits_receipts,
+            receipt_deadline=micros_of(self.receipt_deadline),
+        )
+
+    def of_inbound(self) -> InboundContext:
+        """The part that inbound messages are stored by."""
+        return InboundContext(
+            sender=self.sender, org=self.org, channel=self.channel, link_within=micros_of(self.link_within)
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reading:
+    """What one callback says. `problem`: why it could not be read; then there are no events."""
+
+    callback: int
+    context: SenderContext | None  # None: its sender is not configured any more
+    events: Sequence[Event] = ()
+    problem: str | None = None
+
+
+@dataclass(slots=True)
+class Applied:
+    """What came of some readings."""
+
+    looks: bool = False  # the scheduler was asked to look
+    merged: int = 0
+    parked: int = 0
+    inbound: int = 0
+    wishes: int = 0
+    stopped_templates: list[tuple[SenderId, TemplateChange]] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReplayFilter:
+    """Which stored callbacks to read again."""
+
+    sender: SenderId
+    received_after: datetime | None = None
+    received_before: datetime | None = None
+    unreadable_only: bool = False
+
+
+class CallbackStore:
+    """Use cases of the inbox."""
+
+    def __init__(self, database: Database, ids: IdSequence) -> None:
+        self._database = database
+        self._ids = ids
+
+    async def add(self, requests: Sequence[tuple[SenderId, CallbackRequest]], now: datetime) -> tuple[Callback, ...]:
+        """Store them as they came; on disk when this returns."""
+        stored = tuple(Callback(id=self._ids.take(), sender=sender, request=request) for sender, request in requests)
+        micros = to_micros(now)
+        rows = [(one.id, one.sender, micros, _without_body(one.request), one.request.body) for one in stored]
+        await self._database.write(
+            lambda conn: conn.executemany(
+                "INSERT INTO callbacks (id, sender, received_at, request, body) VALUES (?, ?, ?, ?, ?)", rows
+            )
+        )
+        return stored
+
+    async def waiting(self, limit: int) -> tuple[Callback, ...]:
+        """The oldest that are still to be read."""
+        rows = await self._database.read(
+            lambda conn: conn.execute(
+                "SELECT id, sender, request, body FROM callbacks INDEXED BY callbacks_waiting WHERE state = 0 "
+                "ORDER BY id LIMIT ?",
+                (limit,),
+            ).fetchall()
+        )
+        return tuple(
+            Callback(id=id, sender=SenderId(sender), request=_with_body(request, body))
+            for id, sender, request, body in rows
+        )
+
+    async def apply(self, readings: Sequence[Reading], now: datetime) -> Applied:
+        """Write what the readings say, and that they were read: all of it or nothing."""
+        micros = to_micros(now)
+
+        def operation(conn: sqlite3.Connection) -> Applied:
+            applied, moves = Applied(), Moves()
+            for reading in readings:
+                if reading.context is not None:
+                    for event in reading.events:
+                        _apply(conn, reading.context, event, micros, moves, self._ids.take, applied)
+            applied.looks = moves.write(conn, micros)
+            conn.executemany(
+                "UPDATE callbacks SET state = ?, events = ?, problem = ? WHERE id = ?",
+                [
+                    (READ if one.problem is None else UNREADABLE, len(one.events), one.problem, one.callback)
+                    for one in readings
+                ],
+            )
+            return applied
+
+        return await self._database.write(operation)
+
+    async def replay(self, wanted: ReplayFilter) -> int:
+        """Have stored callbacks read again; how many. The daemon does it within a second."""
+
+        def operation(conn: sqlite3.Connection) -> int:
+            return conn.execute(
+                "UPDATE callbacks SET state = 0 WHERE sender = ? AND state <> 0 AND received_at >= COALESCE(?, 0) "
+                "AND received_at < COALESCE(?, 9223372036854775807) AND (state = 2 OR NOT ?)",
+                (
+                    wanted.sender,
+                    micros_or_none(wanted.received_after),
+                    micros_or_none(wanted.received_before),
+                    wanted.unreadable_only,
+                ),
+            ).rowcount
+
+        return await self._database.write(operation)
+
+    async def summary(self) -> Mapping[SenderId, Mapping[str, Any]]:
+        """By sender: how many callbacks are kept, wait, could not be read, and when the newest came."""
+        rows = await self._database.read(
+            lambda conn: conn.execute(
+                "SELECT sender, count(*), sum(state = 0), sum(state = 2), max(received_at) "
+                "FROM callbacks GROUP BY sender"
+            ).fetchall()
+        )
+        return {
+            SenderId(sender): {"kept": kept, "waiting": waiting, "unreadable": bad, "newest": from_micros(newest)}
+            for sender, kept, waiting, bad, newest in rows
+        }
+
+    async def purge(self, now: datetime) -> None:
+        """Remove what was read long ago, and parked receipts whose message never came."""
+        before = first_id(now - KEPT)
+        removed = PURGE_STEP
+        while removed == PURGE_STEP:
+            removed = await self._database.write(
+                lambda conn: (
+                    conn.execute(
+                        "DELETE FROM callbacks WHERE id IN "
+                        "(SELECT id FROM callbacks WHERE id < ? AND state <> 0 ORDER BY id LIMIT ?)",
+                        (before, PURGE_STEP),
+                    ).rowcount
+                )
+            )
+        await self._database.write(lambda conn: purge_parked(conn, to_micros(now - PARKED)))
+
+
+def _apply(
+    conn: sqlite3.Connection,
+    context: SenderContext,
+    event: Event,
+    now: int,
+    moves: Moves,
+    take_id: Callable[[], int],
+    applied: Applied,
+) -> None:
+    match event:
+        case Receipt():
+            if merge_receipt(conn, context.of_receipts(), event, now, moves):
+                applied.merged += 1
+            else:
+                applied.parked += 1
+        case Inbound():
+            applied.inbound += store_inbound(conn, context.of_inbound(), event, now, take_id) is not None
+        case Consent():
+            applied.wishes += _record(conn, context, event, now, take_id)
+        case TemplateChange():
+            if change_template(conn, context.sender, event) and event.status != "approved":
+                applied.stopped_templates.append((context.sender, event))
+
+
+def _record(
+    conn: sqlite3.Connection, context: SenderContext, consent: Consent, now: int, take_id: Callable[[], int]
+) -> bool:
+    """A wish without an address is that of the message it is about; one without either is nobody's."""
+    message = message_meant(conn, context.sender, consent.ref, consent.provider_ids)
+    address = consent.address
+    if not address and message is not None:
+        (address,) = conn.execute("SELECT address FROM messages WHERE id = ?", (message,)).fetchone()
+    if not address:
+        return False
+    wish = Wish(
+        org=context.org,
+        channel=context.channel,
+        address=address,
+        out=consent.wish == "out",
+        category=consent.category or "all",
+        source=consent.source,
+        reason=consent.reason,
+        message=message,
+    )
+    return record_wish(conn, wish, now, take_id)
+
+
+def _without_body(request: CallbackRequest) -> str:
+    return to_json((request.method, request.url, request.tail, request.query, request.headers))
+
+
+def _with_body(text: str, body: bytes) -> CallbackRequest:
+    method, url, tail, query, headers = msgspec.json.decode(
+        text, type=tuple[str, str, str, tuple[tuple[str, str], ...], dict[str, str]]
+    )
+    return CallbackRequest(method=method, url=url, tail=tail, query=query, headers=headers, body=body)
