@@ -1,0 +1,106 @@
+"""Whether a callback comes from Twilio: the header X-Twilio-Signature.
+
+Source: twilio-python 9.13.0, twilio/request_validator.py (run against the vectors in the tests), and the page
+twilio.com/docs/usage/webhooks/webhooks-security, 2026-11. Twilio signs the URL that it was given, so ours is the
+configured public one, never the request's Host; a connection override after # is not part of it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import re
+from base64 import b64encode
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, Final
+from urllib.parse import parse_qsl
+
+from gateway import CallbackRequest
+
+FIELDS_MAX: Final = 1_000  # of one form: Twilio's largest has about sixty
+FORM: Final = "application/x-www-form-urlencoded"
+SIGNATURE: Final = "x-twilio-signature"
+SETTINGS: Final = "x-twilio-webhooks-signature-settings"
+
+Pairs = Sequence[tuple[bytes, bytes]]
+
+_ALGORITHMS: Final[Mapping[str, Callable[..., Any]]] = {"HMAC_SHA1": hashlib.sha1, "HMAC_SHA256": hashlib.sha256}
+_NETLOC: Final = re.compile(r"(?P<user>.*@)?(?P<host>\[[^\]]*\]|[^:]*)(?::(?P<port>\d*))?", re.DOTALL)
+_DEFAULT_PORTS: Final = {"https": "443", "http": "80"}
+
+
+class Verifier:
+    """Knows one account's secrets, and tells genuine callbacks from others. Compares in constant time."""
+
+    def __init__(self, auth_tokens: Iterable[str], webhook_keys: Mapping[str, str]) -> None:
+        """`auth_tokens`: the primary, and during a rotation the secondary. `webhook_keys`: shared keys by name."""
+        self._auth_tokens = tuple(token.encode() for token in auth_tokens)
+        self._webhook_keys = {name: key.encode() for name, key in webhook_keys.items()}
+
+    def verify(self, request: CallbackRequest) -> bool:
+        """Whether the request bears a signature that only Twilio and we can make."""
+        claimed = request.headers.get(SIGNATURE, "")
+        secrets, algorithm = self._secrets(request.headers.get(SETTINGS))
+        pairs = signed_pairs(request)
+        if not claimed or not secrets or algorithm is None or pairs is None:
+            return False
+        given = claimed.encode("utf-8", "replace")
+        genuine = False
+        for url in url_spellings(request.url):
+            for secret in secrets:
+                genuine |= hmac.compare_digest(given, signature(secret, url, pairs, algorithm))
+        return genuine
+
+    def _secrets(self, settings: str | None) -> tuple[tuple[bytes, ...], str | None]:
+        """What the signature is made with: the account's token and SHA-1, unless a header names a key and a hash."""
+        if settings is None:
+            return self._auth_tokens, "HMAC_SHA1"
+        named = dict(part.strip().split("=", 1) for part in settings.split(",") if "=" in part)
+        key = self._webhook_keys.get(named.get("key", ""))
+        algorithm = named.get("algorithm", "")
+        return (key,) if key else (), algorithm if algorithm in _ALGORITHMS else None
+
+
+def signature(secret: bytes, url: str, pairs: Pairs, algorithm: str = "HMAC_SHA1") -> bytes:
+    """base64(HMAC(secret, url + names and values)): distinct names in byte order, of each the distinct values."""
+    text = url.encode("utf-8", "replace")
+    text += b"".join(name + value for name, value in sorted(set(pairs)))
+    return b64encode(hmac.new(secret, text, _ALGORITHMS[algorithm]).digest())
+
+
+def signed_pairs(request: CallbackRequest) -> Pairs | None:
+    """The form's pairs, which are signed with the URL; none where the URL vouches for the body by its hash.
+
+    None: nothing vouches for this body, or it is no form that can be read.
+    """
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind == FORM:
+        return form_pairs(request.body)
+    if not request.body:
+        return ()
+    claimed = dict(request.query).get("bodySHA256", "")
+    actual = hashlib.sha256(request.body).hexdigest()
+    return () if hmac.compare_digest(claimed.lower().encode("utf-8", "replace"), actual.encode()) else None
+
+
+def form_pairs(body: bytes) -> Pairs | None:
+    """Names and values as the bytes that they stand for; None if there are absurdly many."""
+    try:
+        # Latin-1 maps each byte to one character and back: what is not UTF-8 stays what it is.
+        pairs = parse_qsl(body.decode("latin-1"), keep_blank_values=True, encoding="latin-1", max_num_fields=FIELDS_MAX)
+    except ValueError:
+        return None
+    return [(name.encode("latin-1"), value.encode("latin-1")) for name, value in pairs]
+
+
+def url_spellings(url: str) -> tuple[str, ...]:
+    """The URL without its fragment, without a port and with one: Twilio's servers do not agree on which they sign."""
+    signed = url.partition("#")[0]
+    scheme, separator, rest = signed.partition("://")
+    end = min((at for at in map(rest.find, "/?") if at >= 0), default=len(rest))
+    found = _NETLOC.fullmatch(rest[:end])
+    default = _DEFAULT_PORTS.get(scheme.lower())
+    if not separator or found is None or default is None:
+        return (signed,)
+    bare = f"{scheme}://{found['user'] or ''}{found['host']}"
+    return f"{bare}{rest[end:]}", f"{bare}:{found['port'] or default}{rest[end:]}"
