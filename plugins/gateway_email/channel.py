@@ -20,6 +20,6 @@ EMAIL: Final = Channel(
     title="E-mail",
     normalise=normalise,
     address_from="email",
-    takes=frozenset({"text", "html", "subject"}),
+    takes=frozenset({"text", "html", "subject", "media"}),
     conversations=False,  # answers go to the reply-to address, where people read their mail
 )

@@ -78,6 +78,8 @@ class SmtpSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     its own. `{ref}` and `{address}` stand for the message's reference and its recipient, percent-encoded."""
     unsubscribe_mailto: UnsubscribeMailto | None = None
     """The same by mail: `leave@grace.example?subject=leave%20{ref}`."""
+    size_max_bytes: Annotated[int, Meta(ge=0, le=100_000_000)] = 10_000_000
+    """The files of one mail together. Encoded they are a third larger, and common servers stop at 10 to 25 MB."""
     helo: HeloName | None = None
     """How the gateway names itself to the server. Unset: the domain of `from`."""
     connections: Annotated[int, Meta(ge=1, le=1_000)] | None = None

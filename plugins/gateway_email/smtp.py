@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import ssl
-from datetime import timedelta
+from contextlib import AsyncExitStack
 from typing import Final
 
 from gateway import (
@@ -13,6 +13,8 @@ from gateway import (
     Adapter,
     Capabilities,
     Code,
+    FileRefused,
+    FileUnavailable,
     NotSent,
     Outbound,
     Outcome,
@@ -21,6 +23,7 @@ from gateway import (
     Tools,
     Unknown,
 )
+from gateway_email.attachments import Attached, Attachments
 from gateway_email.mime import Composer, on_the_wire, wire_address
 from gateway_email.pool import Pool
 from gateway_email.replies import Stage, outcome_of
@@ -30,7 +33,16 @@ from gateway_email.unsubscribe import Unsubscribe
 
 CONNECTIONS_MAX: Final = 1_000  # as many as the gateway lets messages be in flight on one sender
 KEPT_TRIES: Final = 3  # kept connections that turn out to be closed, one after another, before a message is put off
-BUSY_AFTER: Final = timedelta(seconds=5)  # when every connection was busy for too long
+LARGE_OCTETS: Final = 1_000_000  # a mail with files of more than this is built in a thread, and few at once
+LARGE_AT_ONCE: Final = 4  # at 14 MB, and copies while it is built and written, some 200 MB
+
+
+class Impossible(Exception):
+    """This message is not sent, or not now, for no fault of the server's."""
+
+    def __init__(self, outcome: Rejected | Retry) -> None:
+        super().__init__(outcome.reason)
+        self.outcome = outcome
 
 
 class SmtpAdapter(Adapter[SmtpSettings]):
@@ -48,6 +60,8 @@ class SmtpAdapter(Adapter[SmtpSettings]):
             unsubscribe=Unsubscribe(settings.unsubscribe_url, settings.unsubscribe_mailto),
             signer=settings.signer(),
         )
+        self._attachments = Attachments(tools.files, settings.size_max_bytes)
+        self._large = asyncio.Semaphore(LARGE_AT_ONCE)
         self._tls: ssl.SSLContext | None = None
         self._pool = Pool(
             self._connect,
@@ -75,32 +89,27 @@ class SmtpAdapter(Adapter[SmtpSettings]):
         await self._pool.close()
 
     def refuse(self, message: Outbound) -> Rejected | None:
-        """No body, too large a body, characters that no mail can carry, fields that cannot be written."""
-        return self._composer.refusal(message)
+        """No body, too large a body or files, characters that no mail can carry, fields that cannot be written."""
+        return self._attachments.refusal(message) or self._composer.refusal(message)
 
     async def send(self, message: Outbound) -> Outcome:
         """Hand over one mail. What fails before the text is certainly not sent; what fails after it is unknown."""
-        try:
-            wire = on_the_wire(self._composer.build(message, self.tools.now()))
-        except ValueError as exc:
-            return Rejected(Code.CONTENT, str(exc))
-        recipient = wire_address(message.to).encode("utf-8")
-        try:
-            async with asyncio.timeout(self.settings.envelope_timeout_seconds):
-                session = await self._begin(recipient, len(wire))
-        except TimeoutError:
-            return Retry(
-                f"The mail server did not ask for the text within {self.settings.envelope_timeout_seconds:g} s."
-            )
-        except Refused as exc:
-            return outcome_of(exc.stage, exc.reply)
-        except Unusable as exc:
-            return exc.outcome
-        except Lost as exc:
-            return Retry(f"The connection to the mail server was lost before the text: {exc}")
-        if isinstance(session, Rejected):
-            return session
-        return await self._hand_over(session, wire)
+        async with AsyncExitStack() as held:
+            try:
+                async with asyncio.timeout(self.settings.envelope_timeout_seconds):
+                    wire = await self._prepare(message, held)
+                    session = await self._begin(message, len(wire))
+            except TimeoutError:
+                return Retry(
+                    f"The mail server did not ask for the text within {self.settings.envelope_timeout_seconds:g} s."
+                )
+            except Refused as exc:
+                return outcome_of(exc.stage, exc.reply)
+            except (Impossible, Unusable) as exc:
+                return exc.outcome
+            except Lost as exc:
+                return Retry(f"The connection to the mail server was lost before the text: {exc}")
+            return await self._hand_over(session, wire)
 
     async def check(self) -> str | None:
         """Connect, encrypt, authenticate, and leave."""
@@ -116,8 +125,27 @@ class SmtpAdapter(Adapter[SmtpSettings]):
     async def _connect(self) -> Session:
         return await connect(self.settings, self._tls)
 
-    async def _begin(self, recipient: bytes, size: int) -> Session | Rejected:
+    async def _prepare(self, message: Outbound, held: AsyncExitStack) -> bytes:
+        """The mail as it goes over the wire. `held` keeps the room for a large one until it is handed over."""
+        try:
+            attached = await self._attachments.fetched(message)
+            if attached.size < LARGE_OCTETS:
+                return self._built(message, attached)
+            await held.enter_async_context(self._large)
+            return await asyncio.to_thread(self._built, message, attached)
+        except FileRefused as exc:
+            raise Impossible(Rejected(Code.MEDIA, str(exc))) from exc
+        except FileUnavailable as exc:
+            raise Impossible(Retry(str(exc))) from exc
+        except ValueError as exc:
+            raise Impossible(Rejected(Code.CONTENT, str(exc))) from exc
+
+    def _built(self, message: Outbound, attached: Attached) -> bytes:
+        return on_the_wire(self._composer.build(message, self.tools.now(), attached))
+
+    async def _begin(self, message: Outbound, size: int) -> Session:
         """A session that waits for the text. A kept connection that turns out to be closed is replaced in silence."""
+        recipient = wire_address(message.to).encode("utf-8")
         for go in range(1, KEPT_TRIES + 1):
             session = await self._pool.acquire()
             kept = session.transactions > 0
@@ -125,7 +153,7 @@ class SmtpAdapter(Adapter[SmtpSettings]):
                 impossible = _impossible(session, recipient, size)
                 if impossible is not None:
                     self._pool.release(session)
-                    return impossible
+                    raise Impossible(impossible)
                 await session.begin(self._composer.envelope_from, recipient, size)
                 return session
             except Refused as exc:
@@ -135,6 +163,8 @@ class SmtpAdapter(Adapter[SmtpSettings]):
                 self._pool.discard(session)
                 if not kept or go == KEPT_TRIES:
                     raise
+            except Impossible:
+                raise
             except Lost:
                 self._pool.discard(session)
                 if not kept or go == KEPT_TRIES:
