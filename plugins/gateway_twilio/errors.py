@@ -214,7 +214,8 @@ def outcome_of(code: int, meaning: Meaning, said: str) -> Outcome:
 def failed_receipt(receipt: Receipt, code: int | None, meaning: Meaning | None, said: str) -> Receipt:
     """`receipt`, which says that a message failed, with the reason that the provider gave."""
     if code is None:
-        return _with_reason(receipt, Code.PROVIDER, said or None)
+        why = None if receipt.status is Status.CANCELLED else Code.PROVIDER
+        return _with_reason(receipt, why, said or None)
     if meaning is None:
         return _with_reason(receipt, Code.PROVIDER, said or f"Twilio's error {code}", code)
     expired = meaning.why is Code.EXPIRED
@@ -230,7 +231,7 @@ def failed_receipt(receipt: Receipt, code: int | None, meaning: Meaning | None, 
 
 def _with_reason(
     receipt: Receipt,
-    why: Code,
+    why: Code | None,
     reason: str | None,
     code: int | None = None,
     dead: bool = False,
