@@ -35,9 +35,9 @@ class Composer:
         signer: Signer | None = None,
     ) -> None:
         local, _, domain = sender.address.rpartition("@")
-        self.envelope_from = f"{local}@{ascii_domain(domain)}".encode("ascii")
+        self.domain = ascii_domain(domain)
+        self.envelope_from = f"{local}@{self.domain}".encode("ascii")
         self._fixed = headers.mailbox("From", sender.name, self.envelope_from.decode()) + "\r\nMIME-Version: 1.0\r\n"
-        self._domain = ascii_domain(domain)
         self._reply_to = _reply_to(reply_to) if reply_to else ""
         self._unsubscribe = unsubscribe or Unsubscribe(None, None)
         self._signer = signer or Signer(())
@@ -66,7 +66,7 @@ class Composer:
         """
         subject = "" if message.subject is None else headers.unstructured("Subject", message.subject) + "\r\n"
         head = (
-            f"Message-ID: <{message.ref}@{self._domain}>\r\nDate: {self._date_of(now)}\r\n{self._fixed}"
+            f"Message-ID: <{message.ref}@{self.domain}>\r\nDate: {self._date_of(now)}\r\n{self._fixed}"
             f"To: {wire_address(message.to)}\r\n{subject}{self._further(message)}"
         )
         return self._signer.signed(

@@ -63,14 +63,18 @@ class Session:
         size = extensions.get("size", "")
         self.size_max = int(size) if size.isdecimal() and int(size) else None  # octets; None: not told
         self._tells_size = "size" in extensions
+        self._reports = "dsn" in extensions
 
     @property
     def alive(self) -> bool:
         """False as soon as the server is known to have closed."""
         return self._connection.is_connected
 
-    async def begin(self, sender: bytes, recipient: bytes, size: int) -> None:
+    async def begin(self, sender: bytes, recipient: bytes, size: int, envelope_id: bytes) -> None:
         """MAIL, RCPT and DATA, up to the server's go-ahead for a text of `size` octets.
+
+        A server with delivery reports (RFC 3461) is told `envelope_id`, which reports say again, and that they need not
+        bring the whole mail back. It is letters, digits and `_-.@`.
 
         `Refused`, `Lost`; nothing has been sent then.
         """
@@ -79,6 +83,8 @@ class Session:
         self.transactions += 1
         self._unfinished = True
         options = (b" SIZE=%d" % size if self._tells_size else b"") + (b"" if recipient.isascii() else b" SMTPUTF8")
+        if self._reports:
+            options += b" RET=HDRS ENVID=" + envelope_id
         await self._step(Stage.MAIL, (250,), b"MAIL FROM:<%b>%b" % (sender, options))
         await self._step(Stage.RCPT, (250, 251), b"RCPT TO:<%b>" % recipient)
         await self._step(Stage.DATA, (354,), b"DATA")

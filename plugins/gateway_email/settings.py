@@ -10,8 +10,10 @@ from msgspec import Meta, Struct, field
 
 from gateway import Secret, ascii_domain
 from gateway_email.dkim import PrivateKey, Signer, SigningKey, private_key
+from gateway_email.lmtp import LmtpPlace
 from gateway_email.mailbox import Mailbox
 from gateway_email.unsubscribe import UnsubscribeMailto, UnsubscribeUrl
+from gateway_email.verp import LOCAL_CHARACTERS_MAX, SECRET_CHARACTERS_MIN, ReturnPaths
 
 _HELO: Final = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?|\[[0-9A-Fa-f:.]+\]|\[IPv6:[0-9A-Fa-f:.]+\]")
 _PORTS: Final = {"none": 25, "starttls": 587, "tls": 465}
@@ -80,6 +82,18 @@ class SmtpSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     """The same by mail: `leave@grace.example?subject=leave%20{ref}`."""
     size_max_bytes: Annotated[int, Meta(ge=0, le=100_000_000)] = 10_000_000
     """The files of one mail together. Encoded they are a third larger, and common servers stop at 10 to 25 MB."""
+    bounce_address: Mailbox | None = None
+    """Where bounces go, `bounce@grace.example`: each mail gets a return path of its own, `bounce+TOKEN@grace.example`,
+    by which its bounce is known. Unset: they go to `from`."""
+    bounce_secret: Secret | None = None
+    """What those tokens are made with, at least 16 characters. Keep it: bounces of older mails are known by it."""
+    bounce_token: Secret | None = None
+    """What a mail server that posts bounces to `/callbacks/NAME/bounce` must bring, as a bearer token or as `?token=`;
+    at least 16 characters. Unset: none are taken there."""
+    lmtp_listen: LmtpPlace | None = None
+    """Where a mail server of yours may deliver bounces by LMTP: `127.0.0.1:2424` or `unix:/run/gateway/bounce.sock`."""
+    lmtp_allow_remote: bool = False
+    """True: `lmtp_listen` may be an address beyond this machine. LMTP knows neither encryption nor credentials here."""
     helo: HeloName | None = None
     """How the gateway names itself to the server. Unset: the domain of `from`."""
     connections: Annotated[int, Meta(ge=1, le=1_000)] | None = None
@@ -102,6 +116,15 @@ class SmtpSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     def __post_init__(self) -> None:
         if (self.username is None) != (self.password is None):
             raise ValueError("username and password come together.")
+        if (self.bounce_address is None) != (self.bounce_secret is None):
+            raise ValueError("bounce_address and bounce_secret come together.")
+        for name, secret in (("bounce_secret", self.bounce_secret), ("bounce_token", self.bounce_token)):
+            if secret is not None and len(secret) < SECRET_CHARACTERS_MIN:
+                raise ValueError(f"{name} must have at least {SECRET_CHARACTERS_MIN} characters.")
+        if self.bounce_address is not None and self.bounce_address.address.index("@") > LOCAL_CHARACTERS_MAX:
+            raise ValueError(f"bounce_address may have at most {LOCAL_CHARACTERS_MAX} characters before the @.")
+        if self.lmtp_listen is not None and not self.lmtp_listen.is_local and not self.lmtp_allow_remote:
+            raise ValueError("lmtp_listen is an address beyond this machine; allow it with lmtp_allow_remote = true.")
         places = [(self.dkim_domain(key), key.selector) for key in self.dkim]
         if len(set(places)) < len(places):
             raise ValueError("Two DKIM keys have the same domain and selector.")
@@ -124,6 +147,12 @@ class SmtpSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     def dkim_domain(self, key: DkimKey) -> str:
         """Where a key is published, as DNS knows it. ValueError if DNS cannot know it."""
         return ascii_domain(key.domain.lower()) if key.domain else self.domain
+
+    def return_paths(self) -> ReturnPaths | None:
+        """What makes return paths and knows them again."""
+        if self.bounce_address is None or self.bounce_secret is None:
+            return None
+        return ReturnPaths(self.bounce_address.address, self.bounce_secret)
 
     def signer(self) -> Signer:
         """What signs the mails; without keys it leaves them as they are."""

@@ -13,6 +13,7 @@ from gateway import (
     Adapter,
     Capabilities,
     Code,
+    Deliver,
     FileRefused,
     FileUnavailable,
     NotSent,
@@ -24,6 +25,7 @@ from gateway import (
     Unknown,
 )
 from gateway_email.attachments import Attached, Attachments
+from gateway_email.lmtp import LmtpServer
 from gateway_email.mime import Composer, on_the_wire, wire_address
 from gateway_email.pool import Pool
 from gateway_email.replies import Stage, outcome_of
@@ -61,6 +63,7 @@ class SmtpAdapter(Adapter[SmtpSettings]):
             signer=settings.signer(),
         )
         self._attachments = Attachments(tools.files, settings.size_max_bytes)
+        self._return_paths = settings.return_paths()
         self._large = asyncio.Semaphore(LARGE_AT_ONCE)
         self._tls: ssl.SSLContext | None = None
         self._pool = Pool(
@@ -111,6 +114,13 @@ class SmtpAdapter(Adapter[SmtpSettings]):
                 return Retry(f"The connection to the mail server was lost before the text: {exc}")
             return await self._hand_over(session, wire)
 
+    async def run(self, deliver: Deliver) -> None:
+        """Take bounces by LMTP, if the settings say where."""
+        if self.settings.lmtp_listen is None:
+            return
+        async with LmtpServer(self.settings.lmtp_listen, deliver, self.tools.log):
+            await asyncio.Event().wait()
+
     async def check(self) -> str | None:
         """Connect, encrypt, authenticate, and leave."""
         try:
@@ -146,6 +156,7 @@ class SmtpAdapter(Adapter[SmtpSettings]):
     async def _begin(self, message: Outbound, size: int) -> Session:
         """A session that waits for the text. A kept connection that turns out to be closed is replaced in silence."""
         recipient = wire_address(message.to).encode("utf-8")
+        return_path, envelope_id = self._envelope(message.ref)
         for go in range(1, KEPT_TRIES + 1):
             session = await self._pool.acquire()
             kept = session.transactions > 0
@@ -154,7 +165,7 @@ class SmtpAdapter(Adapter[SmtpSettings]):
                 if impossible is not None:
                     self._pool.release(session)
                     raise Impossible(impossible)
-                await session.begin(self._composer.envelope_from, recipient, size)
+                await session.begin(return_path, recipient, size, envelope_id)
                 return session
             except Refused as exc:
                 if exc.reply.code != 421:
@@ -173,6 +184,13 @@ class SmtpAdapter(Adapter[SmtpSettings]):
                 self._pool.discard(session)
                 raise
         raise AssertionError("unreachable")
+
+    def _envelope(self, ref: str) -> tuple[bytes, bytes]:
+        """The return path of a message, and the name by which a report of its delivery speaks of it."""
+        paths = self._return_paths
+        if paths is None:
+            return self._composer.envelope_from, f"{ref}@{self._composer.domain}".encode("ascii")
+        return paths.path(ref).encode("ascii"), paths.envelope_id(ref).encode("ascii")
 
     async def _hand_over(self, session: Session, wire: bytes) -> Outcome:
         try:
