@@ -25,25 +25,31 @@ from gateway.core.schedule import ScheduleLimits
 from gateway.core.template import Renderer
 from gateway.engine.actions import BulkActions
 from gateway.engine.catalogue import Catalogue, Org, Sender
+from gateway.engine.contents import Contents
+from gateway.engine.conversations import Conversations
 from gateway.engine.crash import CrashPoints
 from gateway.engine.creation import ActionLimits
 from gateway.engine.engine import Engine
 from gateway.engine.holds import SenderControl
 from gateway.engine.log import CommunicationLog
+from gateway.engine.provider_templates import ProviderTemplates
 from gateway.engine.singles import SingleMessages
 from gateway.errors import ConfigError
 from gateway.files import FileFetcher
 from gateway.metrics import Metrics
 from gateway.outbound import HttpClient
 from gateway.registry import Plugins, load
+from gateway.store.callbacks import CallbackStore
 from gateway.store.consent import ConsentStore
 from gateway.store.contacts import ContactStore
+from gateway.store.conversations import ConversationStore
 from gateway.store.database import Database
 from gateway.store.keys import KeyStore
 from gateway.store.messages import MessageLog
 from gateway.store.releases import Notice
 from gateway.store.senders import SenderSetting, SenderStore
 from gateway.store.singles import SingleStore
+from gateway.store.templates import TemplateStore
 from gateway.validation import convert
 
 
@@ -62,6 +68,9 @@ class Installation:
     singles: SingleMessages
     control: SenderControl
     log: CommunicationLog
+    callbacks: CallbackStore
+    templates: ProviderTemplates
+    conversations: Conversations
     contacts: ContactStore
     consent: ConsentStore
     keys: KeyStore
@@ -161,9 +170,13 @@ async def _build(
     crash = CrashPoints(hooks.crash_at)
     for name in catalogue.senders:
         metrics.expect(name)
+    callbacks = CallbackStore(database, ids)
+    templates = ProviderTemplates(TemplateStore(database, ids), catalogue, clock)
     engine = Engine(
         database,
         catalogue,
+        callbacks=callbacks,
+        templates=templates,
         ids=ids,
         clock=clock,
         renderer=renderer,
@@ -177,10 +190,12 @@ async def _build(
     schedule_limits = ScheduleLimits()
     if hooks.repeat_after_min is not None:
         schedule_limits = ScheduleLimits(repeat_after_min_seconds=hooks.repeat_after_min)
+    contents = Contents(catalogue, renderer, templates, doors.files.describe)
     bulk_actions = BulkActions(
         database,
         catalogue,
         renderer=renderer,
+        contents=contents,
         convert=convert,
         clock=clock,
         ids=ids,
@@ -188,7 +203,10 @@ async def _build(
         limits=ActionLimits(creations_per_minute=config.limits.creations_per_minute, schedule=schedule_limits),
         crash=crash,
     )
-    singles = SingleMessages(catalogue, engine.gatekeepers, SingleStore(database), renderer, ids, clock, engine.nudge)
+    singles = SingleMessages(
+        catalogue, engine.gatekeepers, SingleStore(database), contents, renderer, ids, clock, engine.nudge
+    )
+    log = CommunicationLog(MessageLog(database), catalogue, renderer)
     return Installation(
         config=config,
         plugins=plugins,
@@ -200,7 +218,10 @@ async def _build(
         bulk_actions=bulk_actions,
         singles=singles,
         control=SenderControl(SenderStore(database), singles, clock, engine.nudge),
-        log=CommunicationLog(MessageLog(database), catalogue, renderer),
+        log=log,
+        callbacks=callbacks,
+        templates=templates,
+        conversations=Conversations(ConversationStore(database), log, catalogue, singles),
         contacts=ContactStore(database, ids, clock),
         consent=ConsentStore(database, ids, clock),
         keys=KeyStore(database, clock),

@@ -47,8 +47,12 @@ class ScheduleRequest(Request, frozen=True, kw_only=True):
     drip: DripRequest | None = None
 
 
-class MessageRequest(Request, frozen=True, kw_only=True):
-    """What. `subject`, `body` and `html` are templates; `body` or `template`, or `html` where the channel takes it."""
+class ContentRequest(Request, frozen=True, kw_only=True):
+    """What. `subject`, `body` and `html` are templates; `body` or `template`, or `html` where the channel takes it.
+
+    `template` is one that the provider keeps, by its name or our id; `parameters` are the texts for its placeholders,
+    templates themselves. A parameter that is not given is the variable of its name.
+    """
 
     channel: str
     sender: str | None = None
@@ -56,10 +60,20 @@ class MessageRequest(Request, frozen=True, kw_only=True):
     body: str | None = None
     html: str | None = None
     template: str | None = None
+    language: Annotated[str, msgspec.Meta(description="Of the template, if it exists in several.")] | None = None
+    parameters: dict[str, str] = {}
     variables: dict[str, Any] = {}
     media: list[str] = []
     reply_to: str | None = None
-    category: str = "general"
+    category: (
+        Annotated[str, msgspec.Meta(description="`general` if absent, or the template's own, such as `marketing`.")]
+        | None
+    ) = None
+
+
+class MessageRequest(ContentRequest, frozen=True, kw_only=True):
+    """What a bulk action sends to everybody."""
+
     on_duplicate_address: Literal["skip", "send"] = "skip"
 
 
@@ -164,7 +178,22 @@ def schedule_request(schedule: Schedule) -> ScheduleRequest:
 
 def message_request(content: MessageContent) -> MessageRequest:
     """A stored content as it would be asked for."""
-    return msgspec.convert(content, MessageRequest, from_attributes=True)
+    template = content.template
+    return MessageRequest(
+        channel=content.channel,
+        sender=content.sender,
+        subject=content.subject,
+        body=content.body,
+        html=content.html,
+        template=None if template is None else template.name,
+        language=None if template is None else template.language,
+        parameters={} if template is None else dict(template.parameters),
+        variables=dict(content.variables),
+        media=[one.url for one in content.media],
+        reply_to=content.reply_to,
+        category=content.category,
+        on_duplicate_address=content.on_duplicate_address,
+    )
 
 
 def merged(present: object, patch: object) -> object:

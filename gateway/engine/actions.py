@@ -25,6 +25,7 @@ from gateway.engine.action_requests import (
     ScheduleRequest,
 )
 from gateway.engine.catalogue import Catalogue
+from gateway.engine.contents import Contents
 from gateway.engine.crash import CrashPoints
 from gateway.engine.creation import ActionLimits, Convert, Creation
 from gateway.engine.edits import Edited, Edits
@@ -58,6 +59,7 @@ class BulkActions:
         catalogue: Catalogue,
         *,
         renderer: Renderer,
+        contents: Contents,
         convert: Convert,
         clock: Clock,
         ids: IdSequence,
@@ -80,7 +82,7 @@ class BulkActions:
             self._reads,
             PreviewStore(database),
             catalogue,
-            renderer,
+            contents,
             convert,
             clock,
             ids,
@@ -88,7 +90,7 @@ class BulkActions:
             nudge,
         )
         self._previewing = Previewing(self._outlook, renderer, clock)
-        self._edits = Edits(self._store, self._reads, catalogue, renderer, convert, clock, self._limits)
+        self._edits = Edits(self._store, self._reads, catalogue, contents, convert, clock, self._limits)
 
     async def clean_up(self) -> int:
         """At start, before anything is created: remove lists whose creation was killed. How many."""
@@ -100,7 +102,7 @@ class BulkActions:
 
     async def preview(self, asker: Asker, request: ActionRequest) -> Preview:
         """What creating it would come to; nothing is stored, and everybody is looked at."""
-        checked = await self._creation.check(asker.org, request, rows_max=None)
+        checked = await self._creation.check(asker, request, rows_max=None)
         return await self._previewing.preview(checked)
 
     async def show(self, org: OrgId, action: ActionId) -> ActionView:
@@ -117,7 +119,7 @@ class BulkActions:
         self, asker: Asker, action: ActionId, patch: Mapping[str, Any], check_revision: Callable[[int], None]
     ) -> Edited:
         """Apply a merge patch, see `Edits.edit`."""
-        edited = await self._edits.edit(asker.org, action, patch, check_revision)
+        edited = await self._edits.edit(asker, action, patch, check_revision)
         if edited.changed:
             self._crash.passed("edit_committed")
             self._nudge()

@@ -14,10 +14,9 @@ from gateway.core.ids import ACTION, ActionId, IdSequence, OrgId, format_id
 from gateway.core.schedule import Schedule, ScheduleLimits
 from gateway.core.selection import OtherAction
 from gateway.core.states import FINAL_ACTIONS, ActionStatus
-from gateway.core.template import Renderer
 from gateway.engine.action_requests import ActionRequest, Asker
 from gateway.engine.catalogue import Catalogue, Org
-from gateway.engine.contents import CheckedContent, charges_by_unit, check_names, read_content
+from gateway.engine.contents import TEMPLATE_OVERRIDE, CheckedContent, Contents, charges_by_unit, check_names
 from gateway.engine.findings import Findings
 from gateway.engine.recipients import CheckedRecipients, Circumstances, read_recipients
 from gateway.engine.schedules import read_schedule, warn_of_past_start
@@ -79,7 +78,7 @@ class Creation:
         reads: ActionReads,
         previews: PreviewStore,
         catalogue: Catalogue,
-        renderer: Renderer,
+        contents: Contents,
         convert: Convert,
         clock: Clock,
         ids: IdSequence,
@@ -90,7 +89,7 @@ class Creation:
         self._reads = reads
         self._previews = previews
         self._catalogue = catalogue
-        self._renderer = renderer
+        self._contents = contents
         self._convert = convert
         self._clock = clock
         self._ids = ids
@@ -99,7 +98,7 @@ class Creation:
 
     async def create(self, asker: Asker, request: ActionRequest, claim: Claim | None) -> ActionId:
         """Check and store it. Invalid with all problems; Refused `bulk_action_rate`."""
-        checked = await self.check(asker.org, request, rows_max=LOOKED_AT_MAX)
+        checked = await self.check(asker, request, rows_max=LOOKED_AT_MAX)
         action = ActionId(self._ids.take())
         position = 0
         try:
@@ -114,13 +113,13 @@ class Creation:
         self._nudge()
         return action
 
-    async def check(self, org: OrgId, request: ActionRequest, *, rows_max: int | None) -> Checked:
+    async def check(self, asker: Asker, request: ActionRequest, *, rows_max: int | None) -> Checked:
         """Every check. `rows_max`: how many recipients to look at; None: at all of them."""
-        found = Findings()
+        found, org = Findings(), asker.org
         place = self._catalogue.org_by_id(org)
         check_names(request.label, request.requested_by, found)
         operation = self._operation(request, found)
-        content = self._content(request, place, found)
+        content = await self._content(request, asker, place, found)
         parameters = self._parameters(request, operation, found)
         now = self._clock.now()
         schedule = read_schedule(request.schedule, place.time_zone, now, self._limits.schedule, found)
@@ -164,14 +163,15 @@ class Creation:
             found.problem("/operation", detail, "unknown_operation")
         return operation
 
-    def _content(self, request: ActionRequest, org: Org, found: Findings) -> CheckedContent | None:
+    async def _content(self, request: ActionRequest, asker: Asker, org: Org, found: Findings) -> CheckedContent | None:
         if request.operation == SEND and request.message is None:
             found.problem("/message", "Is missing: it says what to send.")
         if request.message is None:
             return None
         if request.operation in self._catalogue.operations:
             found.problem("/message", f"The operation {request.operation!r} sends nothing: leave the message out.")
-        return read_content(request.message, org.name, self._catalogue, self._renderer, found, bulk=True)
+        any_template = self._catalogue.permits(asker.caller, TEMPLATE_OVERRIDE)
+        return await self._contents.read(request.message, org.name, found, bulk=True, any_template=any_template)
 
     def _parameters(
         self, request: ActionRequest, operation: Operation[Any] | None, found: Findings

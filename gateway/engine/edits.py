@@ -11,13 +11,12 @@ import msgspec
 from gateway.clock import Clock
 from gateway.core.content import MessageContent
 from gateway.core.edit import edit_refusal
-from gateway.core.ids import ActionId, OrgId
+from gateway.core.ids import ActionId
 from gateway.core.schedule import Schedule
 from gateway.core.states import ActionStatus
-from gateway.core.template import Renderer
-from gateway.engine.action_requests import ActionEdit, ScheduleRequest, merged, message_request, schedule_request
-from gateway.engine.catalogue import Catalogue, Org
-from gateway.engine.contents import CheckedContent, check_names, read_content
+from gateway.engine.action_requests import ActionEdit, Asker, ScheduleRequest, merged, message_request, schedule_request
+from gateway.engine.catalogue import Catalogue, Org, Sender
+from gateway.engine.contents import TEMPLATE_OVERRIDE, Contents, check_names
 from gateway.engine.creation import ActionLimits, Convert
 from gateway.engine.findings import Findings
 from gateway.engine.schedules import read_schedule, warn_of_past_start
@@ -57,7 +56,7 @@ class Edits:
         store: ActionStore,
         reads: ActionReads,
         catalogue: Catalogue,
-        renderer: Renderer,
+        contents: Contents,
         convert: Convert,
         clock: Clock,
         limits: ActionLimits,
@@ -65,13 +64,13 @@ class Edits:
         self._store = store
         self._reads = reads
         self._catalogue = catalogue
-        self._renderer = renderer
+        self._contents = contents
         self._convert = convert
         self._clock = clock
         self._limits = limits
 
     async def edit(
-        self, org: OrgId, action: ActionId, patch: Mapping[str, Any], check_revision: Callable[[int], None]
+        self, asker: Asker, action: ActionId, patch: Mapping[str, Any], check_revision: Callable[[int], None]
     ) -> Edited:
         """Apply a merge patch. Refused in this order: by the state (409), by the revision (412), by the content (422).
 
@@ -79,8 +78,8 @@ class Edits:
         edit. State and revision are tested once more in the transaction that writes.
         """
         for _ in range(ATTEMPTS_MAX):
-            view = await self._reads.one(org, action)
-            proposal = self._propose(org, view, patch)
+            view = await self._reads.one(asker.org, action)
+            proposal = await self._propose(asker, view, patch)
             _check_allowed(proposal.changed, view.status, view.paused_from)
             check_revision(view.revision)
             if proposal.problems is not None:
@@ -88,14 +87,14 @@ class Edits:
             if proposal.change is None:
                 return Edited(changed=False)
             number = await self._store.edit(
-                org, action, view.revision, _checker(proposal.changed, check_revision), proposal.change
+                asker.org, action, view.revision, _checker(proposal.changed, check_revision), proposal.change
             )
             if number is not None:
                 processing = ActionStatus.PROCESSING in (view.status, view.paused_from)
                 return Edited(changed=True, applies_from_batch=number if processing else None)
         raise Refused("in_progress", "Others keep editing this bulk action: try again.")
 
-    def _propose(self, org: OrgId, view: ActionView, patch: Mapping[str, Any]) -> _Proposal:
+    async def _propose(self, asker: Asker, view: ActionView, patch: Mapping[str, Any]) -> _Proposal:
         present = _as_request(view)
         wanted = merged(present, {name: value for name, value in patch.items() if name not in _FIXED})
         raw = frozenset(_differences(present, wanted)) - {"requested_by"} | (patch.keys() & _FIXED)
@@ -105,16 +104,20 @@ class Edits:
             return _Proposal(changed=raw, problems=invalid, change=None)
         found = Findings()
         check_names(edit.label, edit.requested_by, found)
-        content = self._content(self._catalogue.org_by_id(org), view, edit, found)
-        schedule = self._schedule(self._catalogue.org_by_id(org), view, edit.schedule, found)
+        content = await self._content(asker, view, edit, found)
+        schedule = self._schedule(self._catalogue.org_by_id(asker.org), view, edit.schedule, found)
         try:
             found.raise_problems()
         except Invalid as invalid:
             return _Proposal(changed=raw, problems=invalid, change=None)
         assert schedule is not None
-        return _proposal(view, edit, content, schedule, found, patch.keys() & _FIXED)
+        sender = None if content is None else self._catalogue.senders.get(content.sender or "")
+        return _proposal(view, edit, content, sender, schedule, found, patch.keys() & _FIXED)
 
-    def _content(self, org: Org, view: ActionView, edit: ActionEdit, found: Findings) -> CheckedContent | None:
+    async def _content(
+        self, asker: Asker, view: ActionView, edit: ActionEdit, found: Findings
+    ) -> MessageContent | None:
+        """The content; the stored one as it is where nothing of it was changed, whatever the provider says today."""
         if view.message is None:
             if edit.message is not None:
                 found.problem("/message", f"The operation {view.operation!r} sends nothing.")
@@ -126,7 +129,17 @@ class Edits:
             detail = f"The channel is fixed at creation ({view.channel!r}): cancel this one and create another."
             found.problem("/message/channel", detail)
             return None
-        return read_content(edit.message, org.name, self._catalogue, self._renderer, found, bulk=True)
+        stored = msgspec.convert(view.message, MessageContent)
+        if edit.message == message_request(stored):
+            return stored
+        checked = await self._contents.read(
+            edit.message,
+            self._catalogue.org_by_id(asker.org).name,
+            found,
+            bulk=True,
+            any_template=self._catalogue.permits(asker.caller, TEMPLATE_OVERRIDE),
+        )
+        return None if checked is None else checked.content
 
     def _schedule(self, org: Org, view: ActionView, asked: ScheduleRequest, found: Findings) -> Schedule | None:
         """The schedule; the stored one as it is where nothing of it was changed, whatever the limits say today."""
@@ -142,7 +155,8 @@ class Edits:
 def _proposal(
     view: ActionView,
     edit: ActionEdit,
-    content: CheckedContent | None,
+    content: MessageContent | None,
+    sender: Sender | None,
     schedule: Schedule,
     found: Findings,
     fixed: frozenset[str] | set[str],
@@ -152,15 +166,15 @@ def _proposal(
     after: dict[str, Any] = {"label": edit.label, "schedule": msgspec.to_builtins(schedule_request(schedule))}
     before: dict[str, Any] = {"label": view.label, "schedule": msgspec.to_builtins(schedule_request(stored))}
     if content is not None:
-        after["message"] = msgspec.to_builtins(content.content)
+        after["message"] = msgspec.to_builtins(content)
         before["message"] = msgspec.to_builtins(msgspec.convert(view.message, MessageContent))
     changed = frozenset(_differences(before, after)) | fixed
     if not changed:
         return _Proposal(changed=changed, problems=None, change=None)
     change = ActionChange(
         label=edit.label,
-        sender=content.sender.id if content else view.sender_id,
-        message=to_json(content.content) if content else None,
+        sender=sender.id if sender else view.sender_id,
+        message=to_json(content) if content else None,
         schedule=to_json(schedule),
         warnings=to_json(_warnings(view, schedule != stored, found)),
         requested_by=edit.requested_by,

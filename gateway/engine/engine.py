@@ -22,6 +22,7 @@ from gateway.engine.intake import Intake
 from gateway.engine.lane import Lane, LaneTools
 from gateway.engine.metrics import EngineMetrics
 from gateway.engine.operations import Operations
+from gateway.engine.provider_templates import ProviderTemplates
 from gateway.engine.reconciler import Reconciler
 from gateway.engine.scheduler import Scheduler
 from gateway.engine.singles import SingleFeed
@@ -38,7 +39,6 @@ from gateway.store.recovery import Recovery
 from gateway.store.releases import Notice, Releases
 from gateway.store.senders import SenderStore
 from gateway.store.sweeps import Sweep, Sweeps
-from gateway.store.templates import TemplateStore
 from gateway.store.turns import TurnStore
 
 LINK_WITHIN: Final = timedelta(days=7)
@@ -56,6 +56,8 @@ class Engine:
         database: Database,
         catalogue: Catalogue,
         *,
+        callbacks: CallbackStore,
+        templates: ProviderTemplates,
         ids: IdSequence,
         clock: Clock,
         renderer: Renderer,
@@ -104,7 +106,7 @@ class Engine:
         authority = Authority(catalogue, CreatorStore(database))
         self._sweeper = Sweeper(Sweeps(database, catalogue.channels), clock, crash, self._progressed)
         self._scheduler = Scheduler(releases, authority, clock, crash, self._released, self._sweeper.wake)
-        callbacks, templates = CallbackStore(database, ids), TemplateStore(database, ids)
+        self._templates = templates
         self.intake = Intake(
             callbacks, templates, releases, catalogue, clock, crash, metrics, link_within=link_within, look=self._look
         )
@@ -112,7 +114,7 @@ class Engine:
         recovery = Recovery(database, node)
         self._reconciler = Reconciler(recovery, catalogue, renderer, clock, self._returned, self._look)
         self._timetable = Timetable(
-            reconcile_cron, Housekeeping(database), recovery, releases, clock, metrics, self._look
+            reconcile_cron, Housekeeping(database), callbacks, recovery, releases, clock, metrics, self._look
         )
         self._running = asyncio.Event()
 
@@ -141,6 +143,7 @@ class Engine:
             group.create_task(self._scheduler.run(), name="scheduler")
             group.create_task(self._operations.run(), name="operations")
             group.create_task(self.intake.run(), name="intake")
+            group.create_task(self._templates.run(), name="templates")
             group.create_task(self._reconciler.run(), name="reconciler")
             group.create_task(self._timetable.run(), name="timetable")
             for sender in self._catalogue.senders.values():

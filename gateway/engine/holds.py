@@ -13,6 +13,7 @@ import structlog
 from gateway.clock import Clock
 from gateway.contract import Adapter
 from gateway.core.ids import MESSAGE, OrgId, format_id
+from gateway.engine.action_requests import ContentRequest
 from gateway.engine.catalogue import Sender
 from gateway.engine.metrics import SendMetrics
 from gateway.engine.singles import SingleDraft, SingleMessages
@@ -150,14 +151,13 @@ class SenderControl:
         problem = await check(sender.adapter)
         if problem is not None or to is None:
             return TestResult(healthy=problem is None, detail=problem, message_id=None)
-        draft = SingleDraft(
+        content = ContentRequest(
             channel=sender.channel.name,
             sender=sender.name,
-            to=to,
             subject="A test of the messaging gateway" if "subject" in sender.channel.takes else None,
             body=f"This is a test message from sender {sender.name}.",
         )
-        message = await self._singles.send(sender.org, draft, created_by=None, source="test")
+        message = await self._singles.send(sender.org, SingleDraft(content=content, to=to, source="test"))
         return TestResult(healthy=True, detail=None, message_id=format_id(MESSAGE, message))
 
     async def states(self, org: OrgId) -> Mapping[str, HoldState]:

@@ -21,10 +21,10 @@ from gateway.engine.catalogue import Catalogue, Sender
 from gateway.engine.cleaning import Cleaner
 from gateway.engine.crash import CrashPoints
 from gateway.engine.metrics import IntakeMetrics
+from gateway.engine.provider_templates import ProviderTemplates
 from gateway.errors import StoreUnavailable
 from gateway.store.callbacks import Applied, Callback, CallbackStore, Reading, SenderContext
 from gateway.store.releases import Releases
-from gateway.store.templates import TemplateStore
 
 POLL: Final = timedelta(seconds=1)  # callbacks that another process wants to be read again are noticed within this
 BATCH_MAX: Final = 256  # callbacks read and applied in one transaction
@@ -78,7 +78,7 @@ class Intake:
     def __init__(
         self,
         store: CallbackStore,
-        templates: TemplateStore,
+        templates: ProviderTemplates,
         releases: Releases,
         catalogue: Catalogue,
         clock: Clock,
@@ -218,7 +218,7 @@ class Intake:
         self._crash.passed("receipt_merged")
         self._metrics.applied(applied.merged, applied.parked, applied.inbound)
         for sender, change in applied.stopped_templates:
-            for action in await self._templates.users_of(sender, change.name, change.language):
+            for action in await self._templates.users_of(sender, change):
                 detail = (
                     f"Template {change.name!r} ({change.language}) is {change.status}: {change.reason or 'no reason'}"
                 )

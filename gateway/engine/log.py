@@ -13,21 +13,27 @@ from typing import Any
 
 import msgspec
 
-from gateway.core.content import MessageContent
+from gateway.core.content import MediaContent, MessageContent
 from gateway.core.ids import ActionId, MessageId, OrgId
 from gateway.core.template import MissingVariable, Renderer, TemplateFault
 from gateway.engine.catalogue import Catalogue, Org
-from gateway.engine.rendering import CompiledContent, compile_content
+from gateway.engine.rendering import CompiledContent, RenderedContent, compile_content
 from gateway.store.messages import HistoryEntry, LogFilter, LoggedMessage, LogPage, MessageLog
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Texts:
-    """The texts of one message; all None where they cannot be rendered any more."""
+    """What one message says; without texts where they cannot be rendered any more.
+
+    `button`: the payload of the button that somebody pressed instead of writing.
+    """
 
     subject: str | None = None
     body: str | None = None
     html: str | None = None
+    template: str | None = None
+    media: tuple[MediaContent, ...] = ()
+    button: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,6 +65,13 @@ class CommunicationLog:
             return None
         (read,) = await self._read(page)
         return read, page.history
+
+    async def some(self, org: OrgId, ids: Sequence[MessageId]) -> Mapping[MessageId, ReadMessage]:
+        """Those of these messages that the org has."""
+        if not ids:
+            return {}
+        found = await self._read(await self._store.list(org, LogFilter(ids=tuple(ids)), limit=len(ids)))
+        return {read.message.id: read for read in found}
 
     async def has_contact(self, org: OrgId, public_id: str) -> bool:
         """Whether the org knows a contact, deleted or not, by this id."""
@@ -107,8 +120,24 @@ def _with_texts(message: LoggedMessage, compiled: Mapping[ActionId, CompiledCont
         outbound = content.render(message.id, max(1, message.attempts), message.address, message.variables)
     except (MissingVariable, TemplateFault):
         return ReadMessage(message=message, texts=Texts())
-    return ReadMessage(message=message, texts=Texts(subject=outbound.subject, body=outbound.text, html=outbound.html))
+    template = content.content.template
+    texts = Texts(
+        subject=outbound.subject,
+        body=content.shown(outbound),
+        html=outbound.html,
+        template=None if template is None else template.name,
+        media=content.content.media,
+    )
+    return ReadMessage(message=message, texts=texts)
 
 
 def _stored(content: Mapping[str, Any]) -> Texts:
-    return Texts(subject=content.get("subject"), body=content.get("body"), html=content.get("html"))
+    rendered = msgspec.convert(content, RenderedContent)
+    return Texts(
+        subject=rendered.subject,
+        body=rendered.shown(),
+        html=rendered.html,
+        template=None if rendered.template is None else rendered.template.name,
+        media=rendered.media,
+        button=content.get("button"),
+    )

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
-from gateway.contract import Media, Outbound
-from gateway.core.content import MessageContent
+import msgspec
+
+from gateway.contract import Media, Outbound, TemplateUse
+from gateway.core.content import MediaContent, MessageContent, TemplateContent, filled
 from gateway.core.ids import MESSAGE, MessageId, format_id
 from gateway.core.template import Renderer, Template
 
-OUTPUT_CHARACTERS_MAX = 256 * 1024  # a rendered text; mail beyond that is cut by its readers anyway
-SUBJECT_CHARACTERS_MAX = 998  # RFC 5322 2.1.1: the longest line
+OUTPUT_CHARACTERS_MAX: Final = 256 * 1024  # a rendered text; mail beyond that is cut by its readers anyway
+SUBJECT_CHARACTERS_MAX: Final = 998  # RFC 5322 2.1.1: the longest line
+PARAMETER_CHARACTERS_MAX: Final = 4 * 1024  # of one parameter of a provider's template; theirs are shorter
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,6 +26,8 @@ class CompiledContent:
     subject: Template | None
     body: Template | None
     html: Template | None
+    parameters: Mapping[str, Template]  # of the provider's template
+    media: tuple[Media, ...]
     variables: frozenset[str]
 
     def frozen(self, values: Mapping[str, Any]) -> dict[str, Any]:
@@ -39,9 +44,20 @@ class CompiledContent:
             text=self.body.render(values) if self.body else None,
             subject=self.subject.render(values) if self.subject else None,
             html=self.html.render(values) if self.html else None,
-            media=tuple(Media(url=url) for url in self.content.media),
+            template=None if self.content.template is None else self._template(self.content.template, values),
+            media=self.media,
             reply_to=self.content.reply_to,
         )
+
+    def _template(self, template: TemplateContent, values: Mapping[str, Any]) -> TemplateUse:
+        texts = {name: source.render(values) for name, source in self.parameters.items()}
+        return TemplateUse(template.name, template.language, texts, template.details)
+
+    def shown(self, outbound: Outbound) -> str | None:
+        """The text as its reader sees it, also of a template that the provider fills in."""
+        if self.content.template is None or outbound.template is None:
+            return outbound.text
+        return filled(self.content.template.text, outbound.template.parameters)
 
 
 def compile_content(renderer: Renderer, content: MessageContent) -> CompiledContent:
@@ -49,20 +65,60 @@ def compile_content(renderer: Renderer, content: MessageContent) -> CompiledCont
     subject = renderer.compile(content.subject, SUBJECT_CHARACTERS_MAX) if content.subject is not None else None
     body = renderer.compile(content.body, OUTPUT_CHARACTERS_MAX) if content.body is not None else None
     html = renderer.compile(content.html, OUTPUT_CHARACTERS_MAX, html=True) if content.html is not None else None
-    templates = [template for template in (subject, body, html) if template is not None]
+    sources = content.template.parameters if content.template is not None else {}
+    parameters = {name: renderer.compile(source, PARAMETER_CHARACTERS_MAX) for name, source in sources.items()}
+    templates = [template for template in (subject, body, html, *parameters.values()) if template is not None]
     variables: frozenset[str] = frozenset().union(*(template.variables for template in templates))
-    return CompiledContent(content=content, subject=subject, body=body, html=html, variables=variables)
+    return CompiledContent(
+        content=content,
+        subject=subject,
+        body=body,
+        html=html,
+        parameters=parameters,
+        media=tuple(map(_media, content.media)),
+        variables=variables,
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RenderedContent:
+    """The content of a single message as it is stored: its texts are rendered when it is accepted."""
+
+    subject: str | None = None
+    body: str | None = None
+    html: str | None = None
+    template: TemplateContent | None = None  # `parameters` are the rendered texts
+    media: tuple[MediaContent, ...] = ()
+    reply_to: str | None = None
+    quotes: str | None = None  # provider id of the inbound message that it answers
+
+    def outbound(self, message: MessageId, attempt: int, to: str) -> Outbound:
+        """The message as the adapter is given it."""
+        template = self.template
+        return Outbound(
+            ref=format_id(MESSAGE, message),
+            attempt=attempt,
+            to=to,
+            text=self.body,
+            subject=self.subject,
+            html=self.html,
+            template=None
+            if template is None
+            else TemplateUse(template.name, template.language, dict(template.parameters), template.details),
+            media=tuple(map(_media, self.media)),
+            reply_to=self.reply_to,
+            quotes=self.quotes,
+        )
+
+    def shown(self) -> str | None:
+        """The text as its reader sees it."""
+        return self.body if self.template is None else filled(self.template.text, self.template.parameters)
 
 
 def verbatim(message: MessageId, attempt: int, to: str, content: Mapping[str, Any]) -> Outbound:
     """A single message: its texts were rendered when it was accepted, and are sent as they stand."""
-    return Outbound(
-        ref=format_id(MESSAGE, message),
-        attempt=attempt,
-        to=to,
-        text=content.get("body"),
-        subject=content.get("subject"),
-        html=content.get("html"),
-        media=tuple(Media(url=url) for url in content.get("media", ())),
-        reply_to=content.get("reply_to"),
-    )
+    return msgspec.convert(content, RenderedContent).outbound(message, attempt, to)
+
+
+def _media(media: MediaContent) -> Media:
+    return Media(url=media.url, content_type=media.content_type, filename=media.filename, size=media.size)

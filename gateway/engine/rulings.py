@@ -13,6 +13,7 @@ from gateway.engine.catalogue import Sender
 from gateway.store.codec import micros_of, to_micros
 from gateway.store.turn import Ruling
 
+AGED = timedelta(hours=1)  # a message without its last receipt is asked about after this, where it can be asked about
 UNKNOWN_RESEND_AFTER = timedelta(seconds=60)  # an answer that was late by less may still be read in a receipt
 
 
@@ -51,10 +52,11 @@ class Rulings:
         self._sender = sender
         capabilities = sender.adapter.capabilities
         receipts = sender.awaits_receipts
+        patience = min(sender.receipt_deadline, AGED) if capabilities.lookup else sender.receipt_deadline
         self._accepted = Ruling(
             status=MessageStatus.ACCEPTED,
             event=RecipientEvent.HAND_OVER if receipts else RecipientEvent.SUCCEED,
-            due_after=micros_of(sender.receipt_deadline) if receipts else None,
+            due_after=micros_of(patience) if receipts else None,
         )
         self._lookup_after = capabilities.lookup_settle if capabilities.lookup else UNKNOWN_RESEND_AFTER
 

@@ -4,19 +4,24 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Final
+from typing import Any, Final, Literal
+
+import msgspec
 
 from gateway.clock import Clock
 from gateway.contract import Defer, Deny, Rejected
-from gateway.core.content import MessageContent
+from gateway.core.content import MessageContent, TemplateContent
 from gateway.core.gate import reason_text
 from gateway.core.ids import IdSequence, MessageId
 from gateway.core.template import MissingVariable, Renderer, TemplateFault
+from gateway.engine.action_requests import ContentRequest
 from gateway.engine.catalogue import Catalogue, Org, Sender
+from gateway.engine.contents import CheckedContent, Contents
+from gateway.engine.findings import Findings
 from gateway.engine.gatekeeper import Gatekeeper, PolicyFailed, Prepared, Subject
-from gateway.engine.rendering import CompiledContent, compile_content, verbatim
+from gateway.engine.rendering import RenderedContent, compile_content, verbatim
 from gateway.errors import Invalid, NotFound, Problem, Refused
 from gateway.store.candidates import Candidates, Single
 from gateway.store.codec import from_micros, to_micros
@@ -28,20 +33,19 @@ READ_AHEAD: Final = 64
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SingleDraft:
-    """A single message as it was asked for. Either `to` or `contact` is given."""
+    """A single message as it was asked for. Either `to` or `contact` is given.
 
-    channel: str
-    sender: str | None = None
+    `answers` is the inbound message that it replies to, `quotes` its provider's id.
+    """
+
+    content: ContentRequest
     to: str | None = None
     contact: str | None = None
-    subject: str | None = None
-    body: str | None = None
-    html: str | None = None
-    variables: Mapping[str, Any] = field(default_factory=dict)
-    media: tuple[str, ...] = ()
-    reply_to: str | None = None
-    category: str = "general"
+    source: Literal["api", "reply", "test"] = "api"
+    answers: MessageId | None = None
+    quotes: str | None = None
     requested_by: str | None = None
+    any_template: bool = False  # also one that is not approved
 
 
 class SingleMessages:
@@ -52,6 +56,7 @@ class SingleMessages:
         catalogue: Catalogue,
         gatekeepers: Mapping[str, Gatekeeper],
         store: SingleStore,
+        contents: Contents,
         renderer: Renderer,
         ids: IdSequence,
         clock: Clock,
@@ -60,32 +65,28 @@ class SingleMessages:
         self._catalogue = catalogue
         self._gatekeepers = gatekeepers
         self._store = store
+        self._contents = contents
         self._renderer = renderer
         self._ids = ids
         self._clock = clock
         self._nudge = nudge
 
-    async def send(
-        self,
-        org: Org,
-        draft: SingleDraft,
-        *,
-        created_by: str | None,
-        source: str = "api",
-        claim: Claim | None = None,
-    ) -> MessageId:
+    async def send(self, org: Org, draft: SingleDraft, *, claim: Claim | None = None) -> MessageId:
         """Gate, render and store; returns after the commit, before the provider is asked.
 
         `claim` is the caller's Idempotency-Key: it is written down in the same transaction.
-        Refused: what `Catalogue.sender_for` refuses, `no_address`, `opted_out`, and any code of a policy.
+        Refused: what `Catalogue.sender_for` refuses, `no_address`, `opted_out`, `window_closed`, and any code of a
+        policy. Invalid: the content.
         """
-        sender = self._catalogue.sender_for(org.name, draft.channel, draft.sender)
+        asked = draft.content
+        sender = self._catalogue.sender_for(org.name, asked.channel, asked.sender)
         person = await self._person(org, sender, draft)
+        checked = await self._read(org, draft)
         now = self._clock.now()
-        if source != "test":
-            await self._gate(sender, person, draft, now)
+        if draft.source != "test":
+            await self._gate(sender, person, checked.content, draft, now)
         message = MessageId(self._ids.take())
-        content = self._render(sender, draft, person, message)
+        content = self._render(sender, checked.content, draft, person, message)
         await self._store.add(
             NewSingle(
                 id=message,
@@ -94,9 +95,11 @@ class SingleMessages:
                 channel=sender.channel.name,
                 address=person.address,
                 contact=person.contact,
-                source=source,
-                category=draft.category,
-                content=content,
+                source=draft.source,
+                category=checked.content.category,
+                content=_plain(content),
+                template=None if content.template is None else content.template.name,
+                in_reply_to=draft.answers,
                 requested_by=draft.requested_by,
                 dry_run=sender.dry_run,
                 now=now,
@@ -105,6 +108,15 @@ class SingleMessages:
         )
         self._nudge()
         return message
+
+    async def _read(self, org: Org, draft: SingleDraft) -> CheckedContent:
+        found = Findings()
+        checked = await self._contents.read(
+            draft.content, org.name, found, bulk=False, at="", any_template=draft.any_template
+        )
+        found.raise_problems()
+        assert checked is not None
+        return checked
 
     async def _person(self, org: Org, sender: Sender, draft: SingleDraft) -> Person:
         if draft.contact is not None:
@@ -122,13 +134,16 @@ class SingleMessages:
             raise Invalid([Problem("/to", str(exc))]) from exc
         return await self._store.holder(org.id, sender.channel, address)
 
-    async def _gate(self, sender: Sender, person: Person, draft: SingleDraft, now: datetime) -> None:
-        if await self._store.opted_out(sender.org.id, sender.channel.name, person, draft.category):
+    async def _gate(
+        self, sender: Sender, person: Person, content: MessageContent, draft: SingleDraft, now: datetime
+    ) -> None:
+        if await self._store.opted_out(sender.org.id, sender.channel.name, person, content.category):
             raise Refused("opted_out", f"{person.address} has opted out of {sender.channel.title}.")
+        await self._check_window(sender, person, content, now)
         subject = Subject(
             address=person.address,
-            category=draft.category,
-            source="api",
+            category=content.category,
+            source="reply" if draft.source == "reply" else "api",
             action=None,
             contact=person.contact,
             contact_id=person.contact_id,
@@ -143,56 +158,57 @@ class SingleMessages:
         if isinstance(verdict, PolicyFailed):
             raise Refused("policy_error", f"Policy {verdict.policy!r} failed; nothing was sent.")
 
-    def _render(self, sender: Sender, draft: SingleDraft, person: Person, message: MessageId) -> dict[str, Any]:
+    async def _check_window(self, sender: Sender, person: Person, content: MessageContent, now: datetime) -> None:
+        """Where a provider takes free text only for some time after a person last wrote."""
+        window = sender.channel.reply_window
+        if window is None or content.template is not None:
+            return
+        last = await self._store.last_inbound(sender.id, person.address)
+        if last is None or now - last >= window:
+            when = "never wrote to this sender" if last is None else f"last wrote at {last.isoformat()}"
+            hours = window.total_seconds() / 3600
+            detail = (
+                f"{person.address} {when}: {sender.channel.title} takes a free text within {hours:g} h of that, "
+                "and a template at any time."
+            )
+            raise Refused("window_closed", detail)
+
+    def _render(
+        self, sender: Sender, content: MessageContent, draft: SingleDraft, person: Person, message: MessageId
+    ) -> RenderedContent:
         """The texts as they will be sent. Invalid names the field that cannot be written."""
-        problems = _unsuitable(sender, draft)
-        compiled: CompiledContent | None = None
+        values = {**person.values, **{k: v for k, v in draft.content.variables.items() if v is not None}}
+        about = "/body" if content.template is None else "/parameters"
         try:
-            compiled = compile_content(self._renderer, _content(draft))
-        except TemplateFault as exc:
-            problems.append(Problem("/body", str(exc)))
-        if problems or compiled is None:
-            raise Invalid(problems)
-        values = {**person.values, **{k: v for k, v in draft.variables.items() if v is not None}}
-        try:
-            outbound = compiled.render(message, 1, person.address, values)
+            outbound = compile_content(self._renderer, content).render(message, 1, person.address, values)
         except (MissingVariable, TemplateFault) as exc:
-            raise Invalid([Problem("/body", str(exc))]) from exc
+            raise Invalid([Problem(about, str(exc))]) from exc
         rejected = sender.adapter.refuse(outbound)
         if isinstance(rejected, Rejected):
-            raise Invalid([Problem("/body", rejected.reason)], code=rejected.code.value)
-        texts = {"subject": outbound.subject, "body": outbound.text, "html": outbound.html, "reply_to": draft.reply_to}
-        return {name: text for name, text in texts.items() if text is not None} | (
-            {"media": list(draft.media)} if draft.media else {}
+            raise Invalid([Problem(about, rejected.reason)], code=rejected.code.value)
+        template = content.template
+        return RenderedContent(
+            subject=outbound.subject,
+            body=outbound.text,
+            html=outbound.html,
+            template=None
+            if template is None or outbound.template is None
+            else TemplateContent(
+                name=template.name,
+                language=template.language,
+                text=template.text,
+                parameters=outbound.template.parameters,
+                details=template.details,
+            ),
+            media=content.media,
+            reply_to=content.reply_to,
+            quotes=draft.quotes,
         )
 
 
-def _unsuitable(sender: Sender, draft: SingleDraft) -> list[Problem]:
-    """Content that the channel does not take."""
-    given = {"text": draft.body, "html": draft.html, "subject": draft.subject, "media": draft.media}
-    pointers = {"text": "/body"}
-    problems = [
-        Problem(pointers.get(kind, f"/{kind}"), f"Channel {sender.channel.name!r} does not take {kind}.")
-        for kind, value in given.items()
-        if value and kind not in sender.channel.takes
-    ]
-    if not draft.body and not draft.html and not draft.media:
-        problems.append(Problem("/body", "The message has no content: give a body."))
-    return problems
-
-
-def _content(draft: SingleDraft) -> MessageContent:
-    return MessageContent(
-        channel=draft.channel,
-        sender=draft.sender,
-        subject=draft.subject,
-        body=draft.body,
-        html=draft.html,
-        variables=dict(draft.variables),
-        media=draft.media,
-        reply_to=draft.reply_to,
-        category=draft.category,
-    )
+def _plain(content: RenderedContent) -> dict[str, Any]:
+    """As JSON, without what is not there."""
+    return {name: value for name, value in msgspec.to_builtins(content).items() if value}
 
 
 class SingleFeed:

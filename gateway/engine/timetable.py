@@ -13,6 +13,7 @@ from gateway.clock import Clock
 from gateway.core.recur import next_run
 from gateway.engine.metrics import SendMetrics
 from gateway.errors import StoreUnavailable
+from gateway.store.callbacks import CallbackStore
 from gateway.store.housekeeping import Housekeeping
 from gateway.store.recovery import Recovery
 from gateway.store.releases import Releases
@@ -28,6 +29,7 @@ class Timetable:
         self,
         cron: str,
         housekeeping: Housekeeping,
+        callbacks: CallbackStore,
         recovery: Recovery,
         releases: Releases,
         clock: Clock,
@@ -36,6 +38,7 @@ class Timetable:
     ) -> None:
         self._cron = cron
         self._housekeeping = housekeeping
+        self._callbacks = callbacks
         self._recovery = recovery
         self._releases = releases
         self._clock = clock
@@ -71,6 +74,7 @@ class Timetable:
     async def _reconcile(self, now: datetime) -> None:
         lapsed = await self._recovery.lose_sight(now, everything=False)
         await self._housekeeping.purge(now)
+        await self._callbacks.purge(now)
         drifted = await self._housekeeping.recount()
         for action in drifted:
             self._log.error("books_repaired", action=action)

@@ -7,12 +7,15 @@ from dataclasses import dataclass
 from gateway.engine.action_requests import MessageRequest
 from gateway.engine.actions import BulkActions
 from gateway.engine.catalogue import Catalogue
+from gateway.engine.conversations import Conversations
 from gateway.engine.holds import SenderControl
 from gateway.engine.log import CommunicationLog
+from gateway.engine.provider_templates import ProviderTemplates
 from gateway.engine.singles import SingleMessages
 from gateway.http.bulk_actions import bulk_action_routes
 from gateway.http.contact_import import import_routes
 from gateway.http.contacts import contact_routes
+from gateway.http.conversations import conversation_routes
 from gateway.http.keys import key_routes
 from gateway.http.me import me_routes
 from gateway.http.messages import message_routes
@@ -21,7 +24,9 @@ from gateway.http.operations import operation_routes
 from gateway.http.opt_outs import opt_out_routes
 from gateway.http.routing import Route
 from gateway.http.senders import sender_routes
+from gateway.http.templates import template_routes
 from gateway.store.allowances import Allowances
+from gateway.store.callbacks import CallbackStore
 from gateway.store.consent import ConsentStore
 from gateway.store.contacts import ContactStore
 from gateway.store.keys import KeyStore
@@ -38,6 +43,9 @@ class Resources:
     log: CommunicationLog
     singles: SingleMessages
     control: SenderControl
+    conversations: Conversations
+    templates: ProviderTemplates
+    callbacks: CallbackStore
     keys: KeyStore
     allowances: Allowances
     creations_per_minute: int
@@ -54,8 +62,10 @@ def api_routes(resources: Resources) -> list[Route]:
         *import_routes(resources.contacts, catalogue),
         *bulk_action_routes(resources.bulk_actions),
         *message_routes(resources.log, resources.singles, catalogue),
+        *conversation_routes(resources.conversations, resources.log, catalogue),
         *opt_out_routes(resources.consent, catalogue),
-        *sender_routes(catalogue, resources.control),
+        *template_routes(resources.templates, catalogue),
+        *sender_routes(catalogue, resources.control, resources.callbacks),
         *key_routes(resources.keys),
     ]
     return [*routes, openapi_route(routes, resources.version)]

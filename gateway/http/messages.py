@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Final, Literal
 
 import msgspec
 
 from gateway.core.ids import ACTION, MESSAGE, ActionId, MessageId, format_id, parse_id
 from gateway.core.states import MessageStatus
+from gateway.engine.action_requests import ContentRequest
 from gateway.engine.catalogue import Catalogue, Org
+from gateway.engine.contents import TEMPLATE_OVERRIDE
 from gateway.engine.log import CommunicationLog, ReadMessage
 from gateway.engine.singles import SingleDraft, SingleMessages
 from gateway.errors import Invalid, NotFound, Problem
@@ -18,7 +20,6 @@ from gateway.http.paging import Page, PageQuery, key_of, page
 from gateway.http.routing import Answer, Call, Route
 from gateway.store.messages import HistoryEntry, LogFilter
 
-MEDIA_MAX: Final = 10  # files on one message: what the providers with media take
 ADDRESS_CHARACTERS_MAX: Final = 320  # RFC 5321 4.5.3.1: 64 and 255 around an at sign; all other addresses are shorter
 REQUESTED_BY_CHARACTERS_MAX: Final = 200
 
@@ -26,7 +27,7 @@ Instant = Annotated[datetime, msgspec.Meta(tz=True)]
 Address = Annotated[str, msgspec.Meta(min_length=1, max_length=ADDRESS_CHARACTERS_MAX)]
 ShortText = Annotated[str, msgspec.Meta(min_length=1, max_length=200)]
 Direction = Literal["outbound", "inbound"]
-Source = Literal["bulk_action", "api", "reply", "campaign", "opt_out_reply", "test", "notice"]
+Source = Literal["bulk_action", "api", "reply", "campaign", "opt_out_reply", "test", "notice", "inbound"]
 Status = Literal[
     "pending",
     "sending",
@@ -68,21 +69,20 @@ class LogQuery(TimelineQuery, kw_only=True, frozen=True, forbid_unknown_fields=T
     address: Address | None = None
 
 
-class MessageDraft(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
+class MessageDraft(ContentRequest, kw_only=True, frozen=True):
     """One message to be sent now: to an address (`to`) or to a contact, by its id."""
 
-    channel: ShortText
     to: Address | None = None
     contact: Annotated[str, msgspec.Meta(min_length=1)] | None = None
-    sender: ShortText | None = None
-    subject: str | None = None
-    body: str | None = None
-    html: str | None = None
-    variables: dict[str, Any] = msgspec.field(default_factory=dict)
-    media: Annotated[tuple[str, ...], msgspec.Meta(max_length=MEDIA_MAX)] = ()
-    reply_to: Address | None = None
-    category: ShortText = "general"
     requested_by: Annotated[str, msgspec.Meta(max_length=REQUESTED_BY_CHARACTERS_MAX)] | None = None
+
+
+class MediaView(msgspec.Struct, kw_only=True, frozen=True):
+    """A file of a message. Those of inbound messages stay at the provider, which may want its credentials."""
+
+    url: str
+    content_type: str | None
+    filename: str | None
 
 
 class MessageView(msgspec.Struct, kw_only=True, frozen=True):
@@ -103,6 +103,8 @@ class MessageView(msgspec.Struct, kw_only=True, frozen=True):
     subject: str | None
     text: str | None
     html: str | None
+    button: str | None
+    media: list[MediaView]
     template: str | None
     category: str | None
     code: str | None
@@ -165,26 +167,18 @@ class MessageResource:
         message = await self._singles.send(
             self._catalogue.org_by_id(call.org),
             SingleDraft(
-                channel=draft.channel,
-                sender=draft.sender,
+                content=draft,
                 to=draft.to,
                 contact=draft.contact,
-                subject=draft.subject,
-                body=draft.body,
-                html=draft.html,
-                variables=draft.variables,
-                media=draft.media,
-                reply_to=draft.reply_to,
-                category=draft.category,
                 requested_by=draft.requested_by,
+                any_template=self._catalogue.permits(call.caller, TEMPLATE_OVERRIDE),
             ),
-            created_by=call.caller.key_id,
             claim=call.claim,
         )
         shown = await self._log.show(call.org, message)
         if shown is None:
             raise NotFound("message", format_id(MESSAGE, message))
-        return Answer(body=_view(shown[0]), headers={"Location": f"/v1/messages/{format_id(MESSAGE, message)}"})
+        return Answer(body=message_view(shown[0]), headers={"Location": f"/v1/messages/{format_id(MESSAGE, message)}"})
 
     async def _page(self, call: Call, query: TimelineQuery, *, contact: str | None, address: str | None) -> Answer:
         before = key_of(query.cursor, tuple[int])
@@ -195,7 +189,7 @@ class MessageResource:
             limit=query.limit + 1,
             before=None if before is None else MessageId(before[0]),
         )
-        return Answer(body=page(found, query.limit, _view, lambda read: (read.message.id,)))
+        return Answer(body=page(found, query.limit, message_view, lambda read: (read.message.id,)))
 
     def _filter(self, org: Org, query: TimelineQuery, contact: str | None, address: str | None) -> LogFilter:
         return LogFilter(
@@ -237,6 +231,7 @@ def message_routes(log: CommunicationLog, singles: SingleMessages, catalogue: Ca
                 "unknown_sender",
                 "sender_ambiguous",
                 "policy_error",
+                "template_not_approved",
             ),
         ),
         Route(
@@ -288,7 +283,8 @@ def _action(text: str | None) -> ActionId | None:
     return ActionId(number)
 
 
-def _view(read: ReadMessage) -> MessageView:
+def message_view(read: ReadMessage) -> MessageView:
+    """A message as the API shows it."""
     message = read.message
     return MessageView(
         id=format_id(MESSAGE, message.id),
@@ -301,12 +297,16 @@ def _view(read: ReadMessage) -> MessageView:
         source=message.source,
         bulk_action_id=None if message.action is None else format_id(ACTION, message.action),
         round=message.round,
-        in_reply_to=None,
-        link_reason=None,
+        in_reply_to=None if message.in_reply_to is None else format_id(MESSAGE, message.in_reply_to),
+        link_reason=message.link_reason,
         subject=read.texts.subject,
         text=read.texts.body,
         html=read.texts.html,
-        template=message.template,
+        button=read.texts.button,
+        media=[
+            MediaView(url=one.url, content_type=one.content_type, filename=one.filename) for one in read.texts.media
+        ],
+        template=message.template or read.texts.template,
         category=message.category,
         code=message.code,
         reason=message.reason,
@@ -325,7 +325,7 @@ def _view(read: ReadMessage) -> MessageView:
 
 
 def _with_history(read: ReadMessage, history: Sequence[HistoryEntry]) -> MessageWithHistory:
-    view = _view(read)
+    view = message_view(read)
     return MessageWithHistory(
         **{name: getattr(view, name) for name in view.__struct_fields__},
         history=[HistoryView(at=one.at, kind=one.kind, status=one.status, detail=one.detail) for one in history],

@@ -14,6 +14,7 @@ from gateway.engine.holds import SenderControl, TestResult
 from gateway.errors import NotFound
 from gateway.http.paging import Page
 from gateway.http.routing import Answer, Call, Route
+from gateway.store.callbacks import CallbackStore, ReplayFilter
 from gateway.store.senders import HoldState
 
 
@@ -61,12 +62,27 @@ class TestOrder(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields
     to: Annotated[str, msgspec.Meta(min_length=1, max_length=320)] | None = None
 
 
+class ReplayOrder(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
+    """Which stored callbacks to read again; of the last seven days, all of them without a condition."""
+
+    received_after: Annotated[datetime, msgspec.Meta(tz=True)] | None = None
+    received_before: Annotated[datetime, msgspec.Meta(tz=True)] | None = None
+    unreadable_only: bool = False
+
+
+class ReplayAnswer(msgspec.Struct, kw_only=True, frozen=True):
+    """How many callbacks are being read again."""
+
+    replayed: int
+
+
 class SenderResource:
     """Handlers of `/v1/channels` and `/v1/senders`."""
 
-    def __init__(self, catalogue: Catalogue, control: SenderControl) -> None:
+    def __init__(self, catalogue: Catalogue, control: SenderControl, callbacks: CallbackStore) -> None:
         self._catalogue = catalogue
         self._control = control
+        self._callbacks = callbacks
 
     async def channels(self, call: Call) -> Answer:
         states = await self._control.states(call.org)
@@ -91,6 +107,18 @@ class SenderResource:
         order: TestOrder = call.body or TestOrder()
         return Answer(body=await self._control.test(self._sender(call), order.to))
 
+    async def replay(self, call: Call) -> Answer:
+        order: ReplayOrder = call.body or ReplayOrder()
+        number = await self._callbacks.replay(
+            ReplayFilter(
+                sender=self._sender(call).id,
+                received_after=order.received_after,
+                received_before=order.received_before,
+                unreadable_only=order.unreadable_only,
+            )
+        )
+        return Answer(body=ReplayAnswer(replayed=number))
+
     async def _show(self, call: Call, sender: Sender) -> Answer:
         states = await self._control.states(call.org)
         return Answer(body=_view(sender, states.get(sender.name, HoldState())))
@@ -102,9 +130,9 @@ class SenderResource:
         return sender
 
 
-def sender_routes(catalogue: Catalogue, control: SenderControl) -> list[Route]:
+def sender_routes(catalogue: Catalogue, control: SenderControl, callbacks: CallbackStore) -> list[Route]:
     """The routes of `/v1/channels` and `/v1/senders`."""
-    resource = SenderResource(catalogue, control)
+    resource = SenderResource(catalogue, control, callbacks)
     return [
         Route(
             method="GET",
@@ -143,6 +171,17 @@ def sender_routes(catalogue: Catalogue, control: SenderControl) -> list[Route]:
             body=TestOrder,
             body_required=False,
             answer=TestResult,
+        ),
+        Route(
+            method="POST",
+            path="/v1/senders/{name}/callbacks/replay",
+            handler=resource.replay,
+            summary="Read what a sender's provider called back with once more",
+            permissions=("admin",),
+            tag="senders",
+            body=ReplayOrder,
+            body_required=False,
+            answer=ReplayAnswer,
         ),
     ]
 

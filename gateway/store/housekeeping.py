@@ -21,6 +21,8 @@ _QUEUES: Final = {
     "single_messages": "SELECT count(*), min(created_at) FROM messages INDEXED BY messages_waiting "
     "WHERE status = 0 AND action IS NULL AND COALESCE(not_before, 0) <= ?",
     "reconciliations": "SELECT count(*), min(due_at) FROM messages INDEXED BY messages_due WHERE due_at <= ?",
+    "callbacks": "SELECT count(*), min(received_at) FROM callbacks INDEXED BY callbacks_waiting "
+    "WHERE state = 0 AND received_at <= ?",
     "looks": "SELECT count(*), min(NULLIF(look_at, 0)) FROM bulk_actions INDEXED BY bulk_actions_look "
     "WHERE look_at <= ?",
     "sweeps": "SELECT count(*), min(created_at) FROM bulk_actions INDEXED BY bulk_actions_work "

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from gateway.contract import Channel, Inbound
+from gateway.core.content import MediaContent
 from gateway.core.ids import ContactKey, MessageId, OrgId, SenderId
 from gateway.core.states import MessageStatus
 from gateway.store.addresses import holders_sql
@@ -203,11 +204,7 @@ def _insert(
 
 def _content(inbound: Inbound) -> dict[str, Any]:
     media = [
-        {
-            name: value
-            for name, value in (("url", one.url), ("content_type", one.content_type), ("name", one.filename))
-            if value is not None
-        }
+        MediaContent(url=one.url, content_type=one.content_type, size=one.size, filename=one.filename)
         for one in inbound.media
     ]
     given = {"body": inbound.text, "button": inbound.button, "media": media, "automatic": inbound.automatic}

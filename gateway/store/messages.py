@@ -11,6 +11,7 @@ from typing import Any, Final
 from gateway.core.ids import ActionId, MessageId, OrgId
 from gateway.core.states import MessageStatus
 from gateway.store.codec import from_json, from_micros, instant_or_none, to_json, to_micros
+from gateway.store.conversations import MESSAGES_OF
 from gateway.store.database import Database
 from gateway.store.turn import SOURCES
 
@@ -21,7 +22,7 @@ _COLUMNS: Final = (
     "m.id, m.direction, m.channel, s.name, m.address, c.public_id, m.status, m.source, m.action, m.round, m.attempt, "
     "m.category, m.content, m.variables, m.template, m.dry_run, m.code, m.reason, m.provider_code, m.provider_ids, "
     "m.segments, COALESCE(m.requested_by, a.requested_by), m.created_at, m.attempted_at, m.accepted_at, m.sent_at, "
-    "m.delivered_at, m.read_at"
+    "m.delivered_at, m.read_at, m.in_reply_to, m.link_reason"
 )
 _JOINED: Final = (
     "messages AS m LEFT JOIN senders AS s ON s.id = m.sender LEFT JOIN contacts AS c ON c.id = m.contact "
@@ -52,6 +53,8 @@ class LogFilter:
     by `contact` only: an index over every message's address would cost each send more than such a search is worth.
     """
 
+    ids: tuple[MessageId, ...] | None = None
+    conversation: int | None = None
     contact: str | None = None  # public id
     addresses: tuple[str, ...] | None = None
     channels: tuple[str, ...] = ()  # the channels whose addresses `addresses` may be
@@ -101,6 +104,8 @@ class LoggedMessage:
     sent_at: datetime | None
     delivered_at: datetime | None
     read_at: datetime | None
+    in_reply_to: MessageId | None
+    link_reason: str | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -174,6 +179,8 @@ def _conditions(org: OrgId, wanted: LogFilter, before: MessageId | None) -> tupl
     source = [SOURCES.index(one) for one in wanted.source]
     candidates: list[tuple[str, str, Any]] = [
         ("m.id < :before", "before", before),
+        ("m.id IN (SELECT value FROM json_each(:ids))", "ids", None if wanted.ids is None else to_json(wanted.ids)),
+        (MESSAGES_OF, "conversation", wanted.conversation),
         (_BY_ADDRESS, "addresses", None if wanted.addresses is None else to_json(wanted.addresses)),
         ("m.contact = (SELECT id FROM contacts WHERE org = :org AND public_id = :contact)", "contact", wanted.contact),
         ("m.action = :action", "action", wanted.action),
@@ -229,7 +236,7 @@ def _history(message: LoggedMessage, past: Sequence[tuple[int, str, str, str | N
 def _message(row: Sequence[Any]) -> LoggedMessage:
     (id, direction, channel, sender, address, contact_id, status, source, action, round, attempts, *rest) = row
     (category, content, variables, template, dry_run, code, reason, provider_code, provider_ids, segments, *last) = rest
-    requested_by, created_at, attempted_at, accepted_at, sent_at, delivered_at, read_at = last
+    requested_by, created_at, attempted_at, accepted_at, sent_at, delivered_at, read_at, in_reply_to, link_reason = last
     return LoggedMessage(
         id=MessageId(id),
         direction=DIRECTIONS[direction],
@@ -259,4 +266,6 @@ def _message(row: Sequence[Any]) -> LoggedMessage:
         sent_at=instant_or_none(sent_at),
         delivered_at=instant_or_none(delivered_at),
         read_at=instant_or_none(read_at),
+        in_reply_to=in_reply_to,
+        link_reason=link_reason,
     )

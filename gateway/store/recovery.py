@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
+from gateway.contract import Receipt
 from gateway.core.ids import ActionId, ContactKey, MessageId, SenderId
 from gateway.core.states import MessageStatus, RecipientEvent, RecipientState
 from gateway.store.codec import from_json, from_micros, micros_or_none, to_micros
 from gateway.store.counters import Moves
 from gateway.store.database import Database
+from gateway.store.receipts import ReceiptContext, merge_receipt
 
+UNCONFIRMED = "no receipt came by the deadline"
 STEP = 500  # messages per transaction: a crash leaves at most W a sender, a receipt deadline may bring many at once
 
 
@@ -41,9 +44,9 @@ class DueMessage:
 class Finding:
     """What is to become of a due message.
 
-    `event` RETURN: certainly not sent, or to be sent again although it may have been (`perhaps_sent`). SUCCEED,
-    HAND_OVER, FAIL: it was found. None: it stays as it is, and is looked at again at `look_at` (None: never; a person
-    decides).
+    `receipt`: it was found, and this is merged like any receipt. `event` RETURN: certainly not sent, or to be sent
+    again although it may have been (`perhaps_sent`). SUCCEED: no receipt came in time. None: it stays as it is, and is
+    looked at again at `look_at` (None: never; a person decides).
     """
 
     message: DueMessage
@@ -54,6 +57,8 @@ class Finding:
     look_at: datetime | None = None
     unconfirmed: bool = False
     perhaps_sent: bool = False
+    receipt: Receipt | None = None  # what the provider says when asked; `context` comes with it
+    context: ReceiptContext | None = None
 
 
 class Recovery:
@@ -122,6 +127,9 @@ class Recovery:
 
 def _resolve(conn: sqlite3.Connection, finding: Finding, now: int, moves: Moves) -> None:
     message = finding.message
+    if finding.receipt is not None:
+        _merge(conn, finding, now, moves)
+        return
     if finding.perhaps_sent and message.action is not None and _is_cancelled(conn, message.action):
         # To call it cancelled would say that it was not sent, and whoever then sends the rest would send it twice.
         detail = "nobody knows whether it was sent; its bulk action was cancelled, so it is not sent again"
@@ -132,7 +140,7 @@ def _resolve(conn: sqlite3.Connection, finding: Finding, now: int, moves: Moves)
         (
             finding.status,
             finding.code,
-            finding.detail if finding.event is not RecipientEvent.SUCCEED else None,
+            finding.detail if finding.status in (MessageStatus.UNKNOWN, MessageStatus.PENDING) else None,
             micros_or_none(finding.look_at),
             now if finding.status in (MessageStatus.ACCEPTED, MessageStatus.SENT) else None,
             message.id,
@@ -141,7 +149,8 @@ def _resolve(conn: sqlite3.Connection, finding: Finding, now: int, moves: Moves)
     ).rowcount
     if not changed:
         return
-    _note(conn, message.id, now, "reconcile", finding.status.label, finding.detail)
+    if finding.look_at is None:
+        _note(conn, message.id, now, "reconcile", finding.status.label, finding.detail)
     if message.action is None or message.seq is None:
         return
     if finding.event is None:
@@ -149,6 +158,22 @@ def _resolve(conn: sqlite3.Connection, finding: Finding, now: int, moves: Moves)
             conn.execute("UPDATE bulk_actions SET look_at = 0 WHERE id = ? AND status = 'delegated'", (message.action,))
         return
     _recipient_found(conn, message.action, message.seq, finding, moves)
+
+
+def _merge(conn: sqlite3.Connection, finding: Finding, now: int, moves: Moves) -> None:
+    """A receipt that was asked for; until it is the last one, the message is asked about again."""
+    assert finding.receipt is not None
+    assert finding.context is not None
+    merge_receipt(conn, finding.context, finding.receipt, now, moves)
+    row = conn.execute(
+        "SELECT status FROM messages WHERE id = ? AND due_at IS NOT NULL", (finding.message.id,)
+    ).fetchone()
+    if row is None:
+        return
+    conn.execute("UPDATE messages SET due_at = ? WHERE id = ?", (micros_or_none(finding.look_at), finding.message.id))
+    if finding.unconfirmed and finding.message.action is not None and finding.message.seq is not None:
+        settled = replace(finding, event=RecipientEvent.SUCCEED, code="unconfirmed", detail=UNCONFIRMED)
+        _recipient_found(conn, finding.message.action, finding.message.seq, settled, moves)
 
 
 def _recipient_found(conn: sqlite3.Connection, action: ActionId, seq: int, finding: Finding, moves: Moves) -> None:

@@ -13,7 +13,7 @@ from gateway.core.ids import MESSAGE, ContactKey, MessageId, OrgId, SenderId, fo
 from gateway.core.people import SCALARS
 from gateway.store.addresses import address_sql, holders_sql
 from gateway.store.candidates import values_of
-from gateway.store.codec import from_json, to_json, to_micros
+from gateway.store.codec import from_json, from_micros, to_json, to_micros
 from gateway.store.consent import opted_out_sql
 from gateway.store.database import Database
 from gateway.store.idempotency import Claim, remember
@@ -45,6 +45,8 @@ class NewSingle:
     source: str
     category: str
     content: Mapping[str, Any]
+    template: str | None = None
+    in_reply_to: MessageId | None = None
     requested_by: str | None
     dry_run: bool
     now: datetime
@@ -83,6 +85,15 @@ class SingleStore:
         )
         return bool(row[0])
 
+    async def last_inbound(self, sender: SenderId, address: str) -> datetime | None:
+        """When this address last wrote to this sender."""
+        row = await self._database.read(
+            lambda conn: conn.execute(
+                "SELECT last_inbound_at FROM conversations WHERE sender = ? AND address = ?", (sender, address)
+            ).fetchone()
+        )
+        return None if row is None else from_micros(row[0])
+
     async def add(self, single: NewSingle) -> None:
         """Store it as waiting; its sender's dispatcher takes it from there."""
         now = to_micros(single.now)
@@ -96,6 +107,8 @@ class SingleStore:
             SOURCES.index(single.source),
             single.category,
             to_json(single.content),
+            single.template,
+            single.in_reply_to,
             single.requested_by,
             single.dry_run,
             now,
@@ -104,8 +117,13 @@ class SingleStore:
         def operation(conn: sqlite3.Connection) -> None:
             conn.execute(
                 "INSERT INTO messages (id, org, channel, sender, address, contact, source, status, category, content, "
-                "requested_by, dry_run, created_at) VALUES (?, ?, ?, ?, ?, ?, ?, 0, ?, ?, ?, ?, ?)",
+                "template, in_reply_to, requested_by, dry_run, created_at) "
+                "VALUES (?, ?, ?, ?, ?, ?, ?, 0, ?, ?, ?, ?, ?, ?, ?)",
                 row,
+            )
+            conn.execute(
+                "UPDATE conversations SET last_message = ? WHERE sender = ? AND address = ?",
+                (single.id, single.sender, single.address),
             )
             if single.claim is not None:
                 remember(conn, single.claim, format_id(MESSAGE, single.id), now)
