@@ -103,8 +103,6 @@ class MessageView(msgspec.Struct, kw_only=True, frozen=True):
     subject: str | None
     text: str | None
     html: str | None
-    button: str | None
-    media: list[MediaView]
     template: str | None
     category: str | None
     code: str | None
@@ -119,6 +117,8 @@ class MessageView(msgspec.Struct, kw_only=True, frozen=True):
     delivered_at: datetime | None
     read_at: datetime | None
     attempts: int
+    button: str | None  # payload of the button that somebody pressed instead of writing
+    media: list[MediaView]
     dry_run: bool | msgspec.UnsetType = msgspec.UNSET  # there, and true, only if the adapter was not called
 
 

@@ -27,6 +27,7 @@ from gateway.store.action_reads import ActionView
 from gateway.store.database import Database
 from gateway.testing.clock import FakeClock
 from gateway.validation import convert
+from tests.contents import make_contents
 from tests.engine.world import World
 
 DRIP = {"mode": "drip", "drip": {"batch_quantity": 4, "repeat_after": "1h"}}
@@ -41,6 +42,7 @@ class Office:
             world.database,
             world.catalogue,
             renderer=Renderer(),
+            contents=make_contents(world.database, world.catalogue, world.clock, world.ids),
             convert=convert,
             clock=world.clock,
             ids=world.ids,

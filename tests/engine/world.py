@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import msgspec
 
@@ -22,12 +22,14 @@ from gateway.core.template import Renderer
 from gateway.engine.catalogue import Catalogue, Org, Sender
 from gateway.engine.crash import CrashPoints
 from gateway.engine.engine import Engine
+from gateway.store.callbacks import CallbackStore
 from gateway.store.codec import to_json, to_micros
 from gateway.store.database import Database
 from gateway.store.releases import Notice
 from gateway.store.senders import SenderSetting, SenderStore
 from gateway.store.verify import verify
 from gateway.testing.clock import FakeClock
+from tests.contents import make_templates
 
 T = TypeVar("T")
 
@@ -184,6 +186,8 @@ class World:
         self.engine = Engine(
             self.database,
             catalogue,
+            callbacks=CallbackStore(self.database, self.ids),
+            templates=make_templates(self.database, catalogue, self.clock, self.ids),
             ids=self.ids,
             clock=self.clock,
             renderer=Renderer({}),
@@ -300,6 +304,12 @@ class World:
 
 class SilentMetrics:
     """Nobody looks."""
+
+    def called_back(self, sender: str, outcome: Literal["stored", "answered", "refused"]) -> None:
+        pass
+
+    def applied(self, merged: int, parked: int, inbound: int) -> None:
+        pass
 
     def answered(self, sender: str, outcome: object, seconds: float) -> None:
         pass

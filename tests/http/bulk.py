@@ -23,6 +23,7 @@ from gateway.store.sweeps import Sweeps
 from gateway.store.verify import verify
 from gateway.testing.clock import FakeClock
 from gateway.validation import convert
+from tests.contents import make_contents
 from tests.http.conftest import Api, make_catalogue
 from tests.http.sending import EMAIL, FakeAdapter, build_sending
 
@@ -172,6 +173,7 @@ async def build_bulk(
         database,
         catalogue,
         renderer=Renderer(),
+        contents=make_contents(database, catalogue, clock, ids),
         convert=convert,
         clock=clock,
         ids=ids,

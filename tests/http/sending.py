@@ -22,6 +22,7 @@ from gateway.store.messages import MessageLog
 from gateway.store.senders import SenderSetting, SenderStore
 from gateway.store.singles import SingleStore
 from gateway.testing.clock import FakeClock
+from tests.contents import make_contents
 from tests.http.conftest import DEFAULT, OTHER, make_catalogue
 
 
@@ -113,7 +114,14 @@ async def build_sending(database: Database, clock: FakeClock, ids: IdSequence) -
     renderer = Renderer()
     nudges: list[str] = []
     singles = SingleMessages(
-        catalogue, gatekeepers, SingleStore(database), renderer, ids, clock, lambda: nudges.append("single")
+        catalogue,
+        gatekeepers,
+        SingleStore(database),
+        make_contents(database, catalogue, clock, ids, renderer),
+        renderer,
+        ids,
+        clock,
+        lambda: nudges.append("single"),
     )
     return Sending(
         catalogue=catalogue,

@@ -48,6 +48,16 @@ PROMISED = {
     "POST /v1/messages": ["messaging.send"],
     "GET /v1/messages": READ,
     "GET /v1/messages/{id}": READ,
+    "GET /v1/conversations": READ,
+    "GET /v1/conversations/{id}": READ,
+    "GET /v1/conversations/{id}/messages": READ,
+    "POST /v1/conversations/{id}/reply": ["messaging.send"],
+    "POST /v1/conversations/{id}/read": ["messaging.send"],
+    "POST /v1/conversations/{id}/assign": ["messaging.send"],
+    "GET /v1/templates": READ,
+    "GET /v1/templates/{id}": READ,
+    "POST /v1/templates/sync": ["templates.edit"],
+    "POST /v1/senders/{name}/callbacks/replay": ADMIN,
     "GET /v1/opt-outs": READ,
     "POST /v1/opt-outs": ["messaging.send"],
     "DELETE /v1/opt-outs/{id}": ["optouts.edit"],
@@ -60,13 +70,15 @@ PROMISED = {
     "DELETE /v1/keys/{id}": ADMIN,
     "POST /v1/keys/{id}/rotate": ADMIN,
 }
-"""Every route that the API promises from the foundation on, with the permissions that it needs."""
+"""Every route that the API promises by now, with the permissions that it needs."""
 
 PARAMETERS = {
     "GET /v1/contacts": {"tag", "q", "channel", "deleted", "seen_before"},
     "GET /v1/bulk-actions": {"status", "operation", "channel", "q", "created_by", "requested_by"},
     "GET /v1/bulk-actions/{id}/recipients": {"state"},
     "GET /v1/bulk-actions/{id}/forecast": {"limit"},
+    "GET /v1/conversations": {"unread", "channel", "unmatched", "limit", "cursor"},
+    "GET /v1/templates": {"channel", "status", "language", "limit", "cursor"},
     "GET /v1/messages": {
         "contact",
         "address",
@@ -133,8 +145,8 @@ def test_every_list_is_paged(doc: dict[str, Any]) -> None:
 
 def test_a_message_has_its_promised_fields_in_their_order(doc: dict[str, Any]) -> None:
     schemas = doc["components"]["schemas"]
-    assert list(schemas["MessageView"]["properties"]) == [*MESSAGE.split(), "dry_run"]
-    assert set(schemas["MessageWithHistory"]["properties"]) == {*MESSAGE.split(), "dry_run", "history"}
+    assert list(schemas["MessageView"]["properties"]) == [*MESSAGE.split(), "button", "media", "dry_run"]
+    assert set(schemas["MessageWithHistory"]["properties"]) == {*MESSAGE.split(), "button", "media", "dry_run", "history"}
 
 
 def test_every_route_that_creates_takes_an_idempotency_key(doc: dict[str, Any], routes: list[Route]) -> None:

@@ -10,6 +10,7 @@ import pytest
 from gateway.core.ids import IdSequence
 from gateway.http.operations import operation_routes
 from gateway.http.senders import sender_routes
+from gateway.store.callbacks import CallbackStore
 from gateway.store.database import Database
 from gateway.store.keys import PERMISSIONS, KeyStore
 from gateway.testing.clock import FakeClock
@@ -23,8 +24,10 @@ async def sending(database: Database, clock: FakeClock, ids: IdSequence, keys: K
 
 
 @pytest.fixture
-async def api(start_api: StartApi, sending: Sending) -> Api:
-    return await start_api(sender_routes(sending.catalogue, sending.control), within=sending.catalogue)
+async def api(start_api: StartApi, sending: Sending, database: Database, ids: IdSequence) -> Api:
+    return await start_api(
+        sender_routes(sending.catalogue, sending.control, CallbackStore(database, ids)), within=sending.catalogue
+    )
 
 
 MAIL = {

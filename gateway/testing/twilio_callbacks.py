@@ -1,0 +1,163 @@
+"""How the Twilio simulator calls back: signed as Twilio signs, repeated as the URL's fragment asks, on loopback only.
+
+Sources: twilio.com/docs/usage/webhooks/webhooks-security and .../webhooks-connection-overrides, 2026-11.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+from base64 import b64encode
+from collections import deque
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+from urllib.parse import parse_qsl, urlencode, urlsplit
+
+import aiohttp
+from yarl import URL
+
+WORKERS: Final = 32  # callbacks on their way at once
+READ_SECONDS: Final = 15.0  # Twilio waits so long for an answer
+RETRIES_MAX: Final = 5
+LOOPBACK: Final = frozenset({"127.0.0.1", "localhost", "::1"})
+
+
+class NotLoopback(Exception):
+    """A callback URL leads away from this machine, and nothing says where it is reached here."""
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One callback: its URL with the connection overrides, and its fields in order."""
+
+    url: str
+    fields: Mapping[str, str]
+    token: str  # the same for every try of this callback
+
+
+@dataclass(slots=True)
+class Tally:
+    """What became of the callbacks: tries, answers by status, and those that no try delivered."""
+
+    posted: int = 0
+    delivered: int = 0
+    failed: int = 0
+    last_status: int | None = None  # None: no answer
+
+
+class Caller:
+    """Posts callbacks, in the order given but up to 32 at once. `base` replaces the origin of every URL."""
+
+    def __init__(self, base: str | None) -> None:
+        self.base = base.rstrip("/") if base else None
+        self.auth_token = ""
+        self.webhook_key: tuple[str, str] | None = None  # name and secret: sign with SHA-256
+        self.tally = Tally()
+        self._session: aiohttp.ClientSession | None = None
+        self._waiting: deque[Call] = deque()
+        self._workers: set[asyncio.Task[None]] = set()
+        self._idle = asyncio.Event()
+        self._idle.set()
+
+    def enqueue(self, calls: Sequence[Call]) -> None:
+        """Post these soon."""
+        if not calls:
+            return
+        self._waiting.extend(calls)
+        self._idle.clear()
+        while len(self._workers) < min(WORKERS, len(self._waiting)):
+            worker = asyncio.get_running_loop().create_task(self._work())
+            self._workers.add(worker)
+            worker.add_done_callback(self._ended)
+
+    async def drained(self) -> None:
+        """Return when nothing is waiting or on its way."""
+        await self._idle.wait()
+
+    async def close(self) -> None:
+        """Drop what waits, and end."""
+        self._waiting.clear()
+        workers = list(self._workers)
+        for worker in workers:
+            worker.cancel()
+        await asyncio.gather(*workers, return_exceptions=True)
+        if self._session is not None:
+            await self._session.close()
+
+    async def post(self, call: Call) -> int | None:
+        """Post one, and again as often as its URL asks; the last answer's status, None if there was none."""
+        url, _, fragment = call.url.partition("#")
+        overrides = dict(parse_qsl(fragment))
+        tries = 1 + min(RETRIES_MAX, int(overrides.get("rc", "1")))
+        policy = set(overrides.get("rp", "ct").split(","))
+        status: int | None = None
+        for _ in range(tries):
+            self.tally.posted += 1
+            status, trouble = await self._try(url, call)
+            if trouble is None or not policy & {trouble, "all"}:
+                break
+        if status is not None and status < 300:
+            self.tally.delivered += 1
+        else:
+            self.tally.failed += 1
+        self.tally.last_status = status
+        return status
+
+    async def _work(self) -> None:
+        while self._waiting:
+            await self.post(self._waiting.popleft())
+
+    def _ended(self, worker: asyncio.Task[None]) -> None:
+        self._workers.discard(worker)
+        if not self._workers and not self._waiting:
+            self._idle.set()
+
+    async def _try(self, url: str, call: Call) -> tuple[int | None, str | None]:
+        """The answer's status, and what Twilio's retry policy calls it: ct, rt, 4xx, 5xx or nothing."""
+        body = urlencode(call.fields).encode()
+        try:
+            answer = await self._opened().post(self._here(url), data=body, headers=self._headers(url, call))
+        except aiohttp.ClientConnectorError:
+            return None, "ct"
+        except (aiohttp.ClientError, TimeoutError):
+            return None, "rt"
+        async with answer:
+            await answer.read()
+        return answer.status, f"{answer.status // 100}xx" if answer.status >= 400 else None
+
+    def _headers(self, url: str, call: Call) -> dict[str, str]:
+        signed = url + "".join(name + call.fields[name] for name in sorted(call.fields))
+        headers = {
+            "Content-Type": "application/x-www-form-urlencoded; charset=UTF-8",
+            "I-Twilio-Idempotency-Token": call.token,
+            "User-Agent": "TwilioProxy/1.1",
+        }
+        secret, algorithm = self.auth_token, "sha1"
+        if self.webhook_key is not None:
+            name, secret = self.webhook_key
+            algorithm = "sha256"
+            headers["X-Twilio-Webhooks-Signature-Settings"] = f"key={name},algorithm=HMAC_SHA256"
+        digest = hmac.digest(secret.encode(), signed.encode(), algorithm)
+        headers["X-Twilio-Signature"] = b64encode(digest).decode()
+        return headers
+
+    def _here(self, url: str) -> URL:
+        """Where the URL is reached on this machine. NotLoopback."""
+        parts = urlsplit(url)
+        if self.base is not None:
+            # `encoded`: the receiver must see path and query as they were signed.
+            return URL(f"{self.base}{parts.path}{'?' if parts.query else ''}{parts.query}", encoded=True)
+        if parts.hostname not in LOOPBACK:
+            raise NotLoopback(f"{url} is not on this machine: say with callback_base where it is reached")
+        return URL(url, encoded=True)
+
+    def _opened(self) -> aiohttp.ClientSession:
+        if self._session is None:
+            self._session = aiohttp.ClientSession(
+                connector=aiohttp.TCPConnector(limit=WORKERS),
+                timeout=aiohttp.ClientTimeout(total=READ_SECONDS),
+                cookie_jar=aiohttp.DummyCookieJar(),
+                auto_decompress=False,
+            )
+        return self._session
