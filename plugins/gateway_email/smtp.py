@@ -5,15 +5,19 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import ssl
+from collections.abc import Sequence
 from contextlib import AsyncExitStack
+from hmac import compare_digest
 from typing import Final
 
 from gateway import (
     Accepted,
     Adapter,
+    CallbackRequest,
     Capabilities,
     Code,
     Deliver,
+    Event,
     FileRefused,
     FileUnavailable,
     NotSent,
@@ -25,6 +29,7 @@ from gateway import (
     Unknown,
 )
 from gateway_email.attachments import Attached, Attachments
+from gateway_email.bounces import BounceReader
 from gateway_email.lmtp import LmtpServer
 from gateway_email.mime import Composer, on_the_wire, wire_address
 from gateway_email.pool import Pool
@@ -35,6 +40,8 @@ from gateway_email.unsubscribe import Unsubscribe
 
 CONNECTIONS_MAX: Final = 1_000  # as many as the gateway lets messages be in flight on one sender
 KEPT_TRIES: Final = 3  # kept connections that turn out to be closed, one after another, before a message is put off
+BOUNCE_TAIL: Final = "/bounce"
+RUN_METHOD: Final = "RUN"  # of what `run` delivered; contract.CallbackRequest
 LARGE_OCTETS: Final = 1_000_000  # a mail with files of more than this is built in a thread, and few at once
 LARGE_AT_ONCE: Final = 4  # at 14 MB, and copies while it is built and written, some 200 MB
 
@@ -64,6 +71,7 @@ class SmtpAdapter(Adapter[SmtpSettings]):
         )
         self._attachments = Attachments(tools.files, settings.size_max_bytes)
         self._return_paths = settings.return_paths()
+        self._bounces = BounceReader(self._composer.domain, self._return_paths)
         self._large = asyncio.Semaphore(LARGE_AT_ONCE)
         self._tls: ssl.SSLContext | None = None
         self._pool = Pool(
@@ -113,6 +121,22 @@ class SmtpAdapter(Adapter[SmtpSettings]):
             except Lost as exc:
                 return Retry(f"The connection to the mail server was lost before the text: {exc}")
             return await self._hand_over(session, wire)
+
+    async def authenticate(self, request: CallbackRequest) -> bool:
+        """A mail posted to `/callbacks/NAME/bounce` by somebody who knows `bounce_token`."""
+        token = self.settings.bounce_token
+        if token is None or request.method != "POST" or request.tail != BOUNCE_TAIL:
+            return False
+        scheme, _, bearer = request.headers.get("authorization", "").partition(" ")
+        offered = [bearer.strip()] if scheme.lower() == "bearer" else []
+        offered += [value for name, value in request.query if name == "token"]
+        return any(compare_digest(each.encode(errors="backslashreplace"), token.encode()) for each in offered)
+
+    def parse(self, request: CallbackRequest) -> Sequence[Event]:
+        """A bounce or a complaint, posted or delivered by LMTP; () for every other mail."""
+        if request.method != RUN_METHOD and request.tail != BOUNCE_TAIL:
+            return ()
+        return self._bounces.events(request.body)
 
     async def run(self, deliver: Deliver) -> None:
         """Take bounces by LMTP, if the settings say where."""

@@ -1,0 +1,81 @@
+"""Whether what a mail server says of a failed delivery condemns the address, or this one mail only.
+
+The table is that of `replies.py`: a refusal means the same whether the server said it to us or to the server between.
+Codes as of RFC 3463; what a remote server said itself (`smtp; 550 5.7.1 ...`) is believed before the summary of the
+server that reports it, and a code that says something before one that does not (5.0.0).
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Final
+
+from gateway import Code
+from gateway_email.replies import Reply, Stage, rule_for
+
+SAID_MAX: Final = 2_000  # characters of a server's words that are looked at
+
+# The digits are no part of an IP address or of a version.
+_ENHANCED: Final = re.compile(r"(?<![\d.])([45])\.(\d{1,3})\.(\d{1,3})(?![\d.]*\d)")
+_BASIC: Final = re.compile(r"(?<![\d.])([45]\d\d)(?=[ -])(?![\d.]*\d)")
+
+GONE: Final = (
+    # Words that leave no doubt, where no code says more than 550 does: of Exim, Postfix, qmail, Exchange, Gmail, Yahoo.
+    *("user unknown", "unknown user", "no such user", "user does not exist", "user doesn't exist", "user not found"),
+    *("recipient unknown", "unknown recipient", "no such recipient", "recipient does not exist", "recipient not found"),
+    *(
+        "no such mailbox",
+        "mailbox does not exist",
+        "mailbox not found",
+        "unknown mailbox",
+        "no mailbox here by that name",
+    ),
+    *("account that you tried to reach does not exist", "no such address", "address does not exist", "unknown address"),
+    *("no such account", "account does not exist", "unknown account", "unrouteable address", "unknown local part"),
+    *("unknown local-part", "host or domain name not found. name service error for name", "domain not found"),
+)
+TRANSIENT: Final = (
+    "mailbox full",
+    "mailbox is full",
+    "over quota",
+    "quota exceeded",
+    "full mailbox",
+    "exceeded storage",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """What a failed delivery means. `dead`: the address does not exist."""
+
+    code: Code
+    dead: bool
+    provider_code: str | None
+    reason: str
+
+
+def failure_of(status: str, said: str) -> Failure:
+    """`status`: "5.1.1" of a report, or "". `said`: the words of the server that refused, or ""."""
+    said = said[:SAID_MAX]
+    enhanced = _most_telling(_ENHANCED.findall(said)[:3], _ENHANCED.findall(status)[:1])
+    basic_found = _BASIC.search(said)
+    basic = basic_found[1] if basic_found else ""
+    permanent = (enhanced or basic or "5").startswith("5")
+    # The table tells what a code is about by its last two digits, whether or not somebody gave up trying.
+    told = f"5{enhanced[1:]} {said}" if enhanced else said
+    rule = rule_for(Stage.RCPT, Reply.received(int(basic) if basic.startswith("5") else 550, told))
+    text = said.lower()
+    vague = not enhanced or enhanced.endswith(".0.0")
+    gone = permanent and vague and any(words in text for words in GONE) and not any(w in text for w in TRANSIENT)
+    code = Code.INVALID_ADDRESS if gone else rule.why or Code.PROVIDER
+    if not permanent and code is Code.INVALID_ADDRESS:
+        code = Code.UNREACHABLE
+    reason = Reply.received(0, said).text or f"The mail came back with the status {enhanced or 'unknown'}."
+    return Failure(code, permanent and (gone or rule.dead), enhanced or basic or None, reason)
+
+
+def _most_telling(said: list[tuple[str, str, str]], status: list[tuple[str, str, str]]) -> str:
+    codes = [".".join(each) for each in (*said, *status)]
+    telling = [code for code in codes if not code.endswith(".0.0")]
+    return (telling or codes or [""])[0]
