@@ -22,6 +22,7 @@ _COMMANDS: Final = {
     "bulk": "bulk:bulk",
     "send": "send:send",
     "sender": "senders:sender",
+    "callbacks": "callbacks:callbacks",
     "plugin": "plugins:plugin",
 }
 

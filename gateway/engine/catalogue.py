@@ -44,6 +44,11 @@ class Sender:
     dry_run: bool
 
     @property
+    def charges_by_unit(self) -> bool:
+        """Whether the provider counts something finer than messages, such as segments of an SMS."""
+        return type(self.adapter).cost is not Adapter.cost
+
+    @property
     def awaits_receipts(self) -> bool:
         """Whether an accepted message is handed over until a receipt comes, and not a success at once."""
         return self.adapter.capabilities.receipts and not self.dry_run

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from gateway.contract import Adapter, Code, FileRefused, FileUnavailable, Media, Outbound, TemplateUse
+from gateway.contract import Code, FileRefused, FileUnavailable, Media, Outbound, TemplateUse
 from gateway.core.address import plain_email
 from gateway.core.content import MediaContent, MessageContent, TemplateContent
 from gateway.core.template import MissingVariable, Renderer, Template, TemplateFault
@@ -160,11 +160,6 @@ def check_names(label: str | None, requested_by: str | None, found: Findings) ->
     for name, text in (("label", label), ("requested_by", requested_by)):
         if text is not None and _LINE_CONTROLS.search(text):
             found.problem(f"/{name}", "It must be one line, without control characters.")
-
-
-def charges_by_unit(sender: Sender) -> bool:
-    """Whether the provider counts something finer than messages, such as segments of an SMS."""
-    return type(sender.adapter).cost is not Adapter.cost
 
 
 def _content(

@@ -16,7 +16,7 @@ from gateway.core.selection import OtherAction
 from gateway.core.states import FINAL_ACTIONS, ActionStatus
 from gateway.engine.action_requests import ActionRequest, Asker
 from gateway.engine.catalogue import Catalogue, Org
-from gateway.engine.contents import TEMPLATE_OVERRIDE, CheckedContent, Contents, charges_by_unit, check_names
+from gateway.engine.contents import TEMPLATE_OVERRIDE, CheckedContent, Contents, check_names
 from gateway.engine.findings import Findings
 from gateway.engine.recipients import CheckedRecipients, Circumstances, read_recipients
 from gateway.engine.schedules import read_schedule, warn_of_past_start
@@ -231,7 +231,7 @@ class Creation:
                 zone=schedule.time_zone if own_zones else None,
                 rows_max=rows_max,
                 values_of=SAMPLE_MAX
-                if rows_max is None and content is not None and charges_by_unit(content.sender)
+                if rows_max is None and content is not None and content.sender.charges_by_unit
                 else 0,
             )
         )

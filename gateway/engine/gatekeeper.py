@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
 
-from gateway.contract import Adapter, Allow, Defer, Deny, Facts, Outbound, Rejected, SendPolicy, Verdict
+from gateway.contract import Allow, Defer, Deny, Facts, Outbound, Rejected, SendPolicy, Verdict
 from gateway.core.ids import ACTION as ACTION_PREFIX
 from gateway.core.ids import ActionId, ContactKey, IdSequence, MessageId, format_id
 from gateway.core.states import RecipientEvent
@@ -91,7 +91,7 @@ class Gatekeeper:
         self._ids = ids
         needs = frozenset().union(*(policy.needs for policy in policies)) if policies else frozenset()
         self._needs: frozenset[str] = needs
-        self._costed = type(sender.adapter).cost is not Adapter.cost
+        self.charges_by_unit = sender.charges_by_unit
 
     @property
     def wants_tags(self) -> bool:
@@ -161,7 +161,7 @@ class Gatekeeper:
 
     def cost(self, outbound: Outbound) -> int:
         """Units of the sender's rate."""
-        return self._sender.adapter.cost(outbound) if self._costed else 1
+        return self._sender.adapter.cost(outbound) if self.charges_by_unit else 1
 
     async def _gather(self, subject: Subject, now: datetime) -> Facts:
         counts = (0, 0)

@@ -263,7 +263,10 @@ class Lane:
                 action=feed.action.id,
                 category=feed.content.content.category,
                 skip_duplicates=feed.skips_duplicates,
-                intents=[intent_of(prepared, feed) for prepared in batch.bulk[feed.action.id]],
+                intents=[
+                    intent_of(prepared, feed, segmented=self._gatekeeper.charges_by_unit)
+                    for prepared in batch.bulk[feed.action.id]
+                ],
             )
             for feed in self._feeds.values()
             if batch.bulk.get(feed.action.id)

@@ -12,7 +12,7 @@ from gateway.contract import Channel
 from gateway.core.forecast import Forecast
 from gateway.core.ids import MessageId
 from gateway.core.template import MissingVariable, Renderer, TemplateFault
-from gateway.engine.contents import CheckedContent, charges_by_unit
+from gateway.engine.contents import CheckedContent
 from gateway.engine.creation import Checked, warnings_of
 from gateway.engine.outlook import BATCHES_DEFAULT, Outlook
 from gateway.engine.rendering import compile_content
@@ -69,7 +69,7 @@ class Previewing:
 
     def _segments(self, content: CheckedContent, sight: Sight) -> int | None:
         """The mean over the sample, for everybody."""
-        if not charges_by_unit(content.sender):
+        if not content.sender.charges_by_unit:
             return None
         compiled = compile_content(self._renderer, content.content)
         costs = []

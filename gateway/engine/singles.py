@@ -100,6 +100,9 @@ class SingleMessages:
                 content=_plain(content),
                 template=None if content.template is None else content.template.name,
                 in_reply_to=draft.answers,
+                segments=sender.adapter.cost(content.outbound(message, 1, person.address))
+                if sender.charges_by_unit
+                else None,
                 requested_by=draft.requested_by,
                 dry_run=sender.dry_run,
                 now=now,

@@ -31,8 +31,8 @@ class Wanted:
         return len(self.singles) + sum(len(prepared) for prepared in self.bulk.values())
 
 
-def intent_of(prepared: Prepared, feed: Feed) -> Intent:
-    """A bulk message about to be written as an intent."""
+def intent_of(prepared: Prepared, feed: Feed, *, segmented: bool) -> Intent:
+    """A bulk message about to be written as an intent. `segmented`: its cost is the number of its segments."""
     candidate = prepared.candidate
     assert candidate is not None
     return Intent(
@@ -45,6 +45,7 @@ def intent_of(prepared: Prepared, feed: Feed) -> Intent:
         seen_batch=candidate.batch,
         batch=candidate.batch or feed.action.batch,
         variables=None if prepared.again else to_json(prepared.frozen),
+        segments=prepared.cost if segmented else None,
     )
 
 

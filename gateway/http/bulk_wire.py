@@ -202,6 +202,7 @@ class StatsWire(Wire, frozen=True, kw_only=True):
     rate: RateWire
     replies: int
     opt_outs: int
+    segments: int | None  # of all messages sent, where the provider counts segments
 
 
 class ActionQuery(PageQuery, kw_only=True, frozen=True, forbid_unknown_fields=True):
@@ -391,4 +392,5 @@ def show_stats(stats: ActionStats, channel: Channel | None) -> StatsWire:
         ),
         replies=stats.replies,
         opt_outs=stats.opt_outs,
+        segments=stats.segments,
     )

@@ -204,6 +204,7 @@ class ActionStats:
     rate: Sequence[tuple[datetime, int]]
     replies: int
     opt_outs: int
+    segments: int | None  # of all messages, where the provider counts them
 
 
 PERIODS: Final = (60, 300, 900, 3_600, 21_600, 86_400)
@@ -216,8 +217,8 @@ def _stats(conn: sqlite3.Connection, org: OrgId, action: ActionId) -> ActionStat
         "SELECT state, code, count(*) FROM recipients WHERE action = ? GROUP BY state, code ORDER BY state, code",
         (action,),
     ).fetchall()
-    first, last, replies = conn.execute(
-        "SELECT min(accepted_at), max(accepted_at), count(*) FILTER (WHERE direction = 1) "
+    first, last, replies, segments = conn.execute(
+        "SELECT min(accepted_at), max(accepted_at), count(*) FILTER (WHERE direction = 1), sum(segments) "
         "FROM messages WHERE action = ?",
         (action,),
     ).fetchone()
@@ -239,6 +240,7 @@ def _stats(conn: sqlite3.Connection, org: OrgId, action: ActionId) -> ActionStat
         rate=[(from_micros(at), number) for at, number in rate],
         replies=replies,
         opt_outs=opt_outs,
+        segments=segments,
     )
 
 

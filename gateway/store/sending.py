@@ -244,7 +244,7 @@ def duplicate_sql(channel: Channel, address: str = "j.address") -> str:
         SELECT 1 FROM ({holders_sql(channel, "a.org", address)}) AS holder
         CROSS JOIN messages AS other INDEXED BY messages_contact
             ON other.contact = holder.id AND other.action = r.action
-        WHERE holder.id IS NOT r.contact AND r.contact IS NOT NULL AND other.address = {address}
+        WHERE holder.id IS NOT r.contact AND r.contact IS NOT NULL AND other.address = {address} AND other.direction = 0
           AND (other.round = r.round OR other.status NOT IN (5, 6, 7, 8, 9)))"""
 
 

@@ -47,6 +47,7 @@ class NewSingle:
     content: Mapping[str, Any]
     template: str | None = None
     in_reply_to: MessageId | None = None
+    segments: int | None = None
     requested_by: str | None
     dry_run: bool
     now: datetime
@@ -109,6 +110,7 @@ class SingleStore:
             to_json(single.content),
             single.template,
             single.in_reply_to,
+            single.segments,
             single.requested_by,
             single.dry_run,
             now,
@@ -117,8 +119,8 @@ class SingleStore:
         def operation(conn: sqlite3.Connection) -> None:
             conn.execute(
                 "INSERT INTO messages (id, org, channel, sender, address, contact, source, status, category, content, "
-                "template, in_reply_to, requested_by, dry_run, created_at) "
-                "VALUES (?, ?, ?, ?, ?, ?, ?, 0, ?, ?, ?, ?, ?, ?, ?)",
+                "template, in_reply_to, segments, requested_by, dry_run, created_at) "
+                "VALUES (?, ?, ?, ?, ?, ?, ?, 0, ?, ?, ?, ?, ?, ?, ?, ?)",
                 row,
             )
             conn.execute(

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from urllib.parse import parse_qsl, urlsplit
 
-from gateway.contract import CallbackRequest, Event, HttpResponse, Outbound, Outcome
+from gateway.contract import CallbackAnswer, CallbackRequest, Event, HttpResponse, Outbound, Outcome
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,13 +25,17 @@ class SendCase:
 
 @dataclass(frozen=True, kw_only=True)
 class CallbackCase:
-    """A callback, and the events that `parse` must read from it. `genuine`: what `authenticate` must say of it."""
+    """A callback, and the events that `parse` must read from it. `genuine`: what `authenticate` must say of it.
+
+    `answer`: of a handshake, the answer that `authenticate` gives instead.
+    """
 
     name: str
     request: CallbackRequest
     events: Sequence[Event]
     source: str
     genuine: bool = True
+    answer: CallbackAnswer | None = None
 
 
 def callback(

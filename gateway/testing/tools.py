@@ -75,8 +75,12 @@ class ScriptedHttp:
         pairs = form.items() if isinstance(form, Mapping) else form or ()
         call = HttpCall(method=method, url=url, json=json, form=tuple(pairs), body=body, headers={**(headers or {})})
         self.calls.append(call)
+        return await self.respond(call)
+
+    async def respond(self, call: HttpCall) -> HttpResponse:
+        """The next answer of the script."""
         if not self.replies:
-            raise AssertionError(f"the script has no answer to {method} {url}")
+            raise AssertionError(f"the script has no answer to {call.method} {call.url}")
         reply = self.replies.pop(0) if len(self.replies) > 1 else self.replies[0]
         if isinstance(reply, Hang):
             await asyncio.Event().wait()

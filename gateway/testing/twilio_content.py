@@ -12,6 +12,8 @@ from typing import Final
 
 import msgspec
 
+from gateway.testing.twilio_messages import whole_number
+
 PATH: Final = "/v1/ContentAndApprovals"
 PAGE_SIZE: Final = 50  # without a PageSize
 PLACEHOLDER: Final = re.compile(r"\{\{(\w+)\}\}")
@@ -50,7 +52,7 @@ class SimTemplate:
         }
 
     def render(self, variables: str | None) -> tuple[str, int | None]:
-        """The text with its variables, and the error with which it will fail; ContentVariables are read as they came."""
+        """The text with its variables, and the error with which it will fail. `variables`: ContentVariables."""
         given = _variables(variables)
         if given is None:
             return "", 21656
@@ -69,7 +71,7 @@ def _variables(variables: str | None) -> dict[str, str] | None:
 
 def template_page(templates: list[SimTemplate], query: Mapping[str, str]) -> dict[str, object]:
     """One page of the list; the URL of the next is absolute and names Twilio's own host."""
-    size, page = int(query.get("PageSize", PAGE_SIZE)), int(query.get("Page", 0))
+    size, page = whole_number(query, "PageSize", PAGE_SIZE), whole_number(query, "Page", 0)
     start = size * page
     more = start + size < len(templates)
     base = f"https://content.twilio.com{PATH}?PageSize={size}&Page="

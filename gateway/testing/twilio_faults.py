@@ -75,6 +75,17 @@ class Fate:
     status: Literal["failed", "undelivered", "sent", "read"] = "undelivered"
     error_code: int | None = None
 
+    @property
+    def steps(self) -> tuple[str, ...]:
+        """The statuses on the way there."""
+        match self.status:
+            case "undelivered":
+                return ("sent", "undelivered")
+            case "read":
+                return ("sent", "delivered", "read")
+            case _:
+                return (self.status,)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReceiptTrouble:
@@ -85,6 +96,11 @@ class ReceiptTrouble:
     shuffled: bool = False  # those released together, else those of one message, in another order
     lost: float = 0.0  # the share that never arrives, from 0 to 1
     seed: int = 0
+
+
+def fate_of(to: str, fates: Sequence[Fate]) -> Fate | None:
+    """The first fate that is meant for this recipient."""
+    return next((fate for fate in fates if fnmatchcase(to, fate.to)), None)
 
 
 class FaultPlan:

@@ -12,9 +12,14 @@ from dataclasses import dataclass
 from datetime import datetime
 from email.utils import format_datetime
 from typing import Final
-from urllib.parse import urlsplit
+from urllib.parse import urlencode, urlsplit
+
+from gateway import count_segments
 
 BODY_MAX: Final = 1_600
+SHORT: Final = 35  # characters: one segment even if each is two UTF-16 units
+PAGE_SIZE: Final = 50
+PAGE_SIZE_MAX: Final = 1_000
 MEDIA_COUNT_MAX: Final = 10
 E164: Final = re.compile(r"\+[1-9][0-9]{6,14}")
 WHATSAPP_ADDRESS: Final = re.compile(r"whatsapp:(\+[1-9][0-9]{6,14}|[A-Z]{2}\.[A-Za-z0-9.]{1,140})")
@@ -84,7 +89,7 @@ class SimMessage:
         return self.to.startswith("whatsapp:")
 
 
-def resource(message: SimMessage, account_sid: str, status: str, segments: str) -> dict[str, object]:
+def resource(message: SimMessage, account_sid: str, status: str, num_segments: str) -> dict[str, object]:
     """The message as the API shows it. Numbers of media and segments are texts, as Twilio's are."""
     path = f"/2010-04-01/Accounts/{account_sid}/Messages/{message.sid}"
     at = format_datetime(message.created_at)
@@ -101,7 +106,7 @@ def resource(message: SimMessage, account_sid: str, status: str, segments: str) 
         "from": message.sender,
         "messaging_service_sid": message.service_sid,
         "num_media": str(len(message.media)),
-        "num_segments": segments,
+        "num_segments": num_segments,
         "price": None,
         "price_unit": None,
         "sid": message.sid,
@@ -159,3 +164,55 @@ def error_body(code: int, status: int, message: str | None = None, **values: str
     sentence = message or SENTENCES.get(code, "An error occurred").format_map({"to": "", "sender": "", **values})
     more_info = f"https://www.twilio.com/docs/errors/{code}"
     return {"code": code, "message": sentence, "more_info": more_info, "status": status}
+
+
+def listed(messages: Sequence[SimMessage], query: Form, account_sid: str) -> dict[str, object]:
+    """One page of GET Messages, the newest first, of messages in the order in which they came."""
+    size = min(PAGE_SIZE_MAX, whole_number(query, "PageSize", PAGE_SIZE))
+    page = whole_number(query, "Page", 0)
+    matching = [message for message in reversed(messages) if _is_asked_for(message, query)]
+    start = page * size
+    path = f"/2010-04-01/Accounts/{account_sid}/Messages.json"
+    asked = {name: value for name, value in query.items() if name not in {"Page", "PageToken"}}
+
+    def uri(number: int) -> str:
+        return f"{path}?{urlencode({**asked, 'PageSize': str(size), 'Page': str(number)})}"
+
+    return {
+        "messages": [shown(message, account_sid) for message in matching[start : start + size]],
+        "first_page_uri": uri(0),
+        "next_page_uri": f"{uri(page + 1)}&PageToken=PA{matching[start].sid}" if start + size < len(matching) else None,
+        "previous_page_uri": uri(page - 1) if page else None,
+        "page": page,
+        "page_size": size,
+        "start": start,
+        "end": min(start + size, len(matching)) - 1,
+        "uri": uri(page),
+    }
+
+
+def shown(message: SimMessage, account_sid: str) -> dict[str, object]:
+    """The message as it is now."""
+    return resource(message, account_sid, message.status, segments(message))
+
+
+def segments(message: SimMessage) -> str:
+    """Counted once a sender is known; short texts are one in any encoding."""
+    if message.service_sid is not None and message.sender is None:
+        return "0"
+    return "1" if len(message.body) <= SHORT else str(count_segments(message.body).segments)
+
+
+def _is_asked_for(message: SimMessage, query: Form) -> bool:
+    if query.get("To", message.to) != message.to or query.get("From", message.sender) != message.sender:
+        return False
+    day = message.created_at.date().isoformat()
+    # Of `DateSent>=2026-06-01` the name is what stands before the =.
+    earliest, latest = query.get("DateSent>", ""), query.get("DateSent<", "9999")
+    return query.get("DateSent", day) == day and earliest <= day <= latest
+
+
+def whole_number(query: Form, name: str, default: int) -> int:
+    """A number of the query; what is none counts as not given."""
+    text = query.get(name, "")
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 10 else default

@@ -13,7 +13,21 @@ from typing import Any, Literal, TypeVar
 
 import msgspec
 
-from gateway.contract import Accepted, Adapter, Capabilities, Channel, Outbound, Outcome, SendPolicy
+from gateway.contract import (
+    Accepted,
+    Adapter,
+    Answer,
+    CallbackAnswer,
+    CallbackRequest,
+    CannotTell,
+    Capabilities,
+    Channel,
+    Event,
+    Outbound,
+    Outcome,
+    Question,
+    SendPolicy,
+)
 from gateway.core.content import MessageContent
 from gateway.core.ids import ActionId, IdSequence
 from gateway.core.schedule import Schedule
@@ -49,6 +63,9 @@ class Provider:
     sent: list[Outbound] = field(default_factory=list)
     gate: asyncio.Event | None = None  # while set to an unset event, sends hang
     healthy: str | None = None
+    says: dict[bytes, Sequence[Event]] = field(default_factory=dict)  # what the body of a callback means
+    answers: Callable[[Question], Answer] = lambda question: CannotTell("nobody asked")
+    asked: list[Question] = field(default_factory=list)
 
     @property
     def refs(self) -> Counter[str]:
@@ -76,6 +93,20 @@ class FakeAdapter(Adapter[NoSettings]):
 
     async def check(self) -> str | None:
         return self.provider.healthy
+
+    async def authenticate(self, request: CallbackRequest) -> bool | CallbackAnswer:
+        if request.body == b"handshake":
+            return CallbackAnswer(body=b"challenge")
+        return request.body != b"forged"
+
+    def parse(self, request: CallbackRequest) -> Sequence[Event]:
+        if request.body == b"unreadable":
+            raise KeyError("a field that was never there")
+        return self.provider.says.get(request.body, ())
+
+    async def lookup(self, question: Question) -> Answer:
+        self.provider.asked.append(question)
+        return self.provider.answers(question)
 
 
 EMAIL = Channel(
@@ -135,6 +166,7 @@ class World:
         self._sender_settings = sender
         self._task: asyncio.Task[None] | None = None
         self._nodes = itertools.count()
+        self._bodies = itertools.count()
         self.engine: Engine
         self.catalogue: Catalogue
 
@@ -221,6 +253,7 @@ class World:
                     conn.execute("SELECT id, status, work, wait_reason FROM bulk_actions").fetchall(),
                     conn.execute("SELECT number, untried FROM batches").fetchall(),
                     conn.execute("SELECT held FROM senders").fetchall(),
+                    conn.execute("SELECT count(*), sum(state) FROM callbacks").fetchall(),
                     conn.execute("SELECT count(*), sum(attempt), sum(status) FROM messages").fetchall(),
                 )
             )
@@ -230,6 +263,14 @@ class World:
             if quiet == 8:
                 return
         raise AssertionError(f"the engine did not come to rest: {before}")
+
+    async def call_back(self, *events: Event, body: bytes | None = None) -> CallbackAnswer | None:
+        """The provider calls back with a body that means these events; it is answered before anything is read."""
+        raw = body if body is not None else f"callback {next(self._bodies)}".encode()
+        if events:
+            self.provider.says[raw] = events
+        request = CallbackRequest(method="POST", url="", tail="", query=(), headers={}, body=raw)
+        return await self.engine.intake.receive(self.catalogue.senders["mail"], request)
 
     async def advance(self, by: timedelta, step: timedelta | None = None) -> None:
         """Move time in steps, letting the loops work after each."""
