@@ -11,7 +11,6 @@ import logging
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from email import message_from_bytes
-from email.utils import parseaddr
 from typing import Final
 
 from flufl.bounce import all_failures
@@ -26,7 +25,7 @@ WORDING_LINE_MAX: Final = 200  # octets of its lines: patterns that others wrote
 WORDING_LINES_MAX: Final = 600
 FOLDED_MAX: Final = 20  # lines in a row that begin with a blank: a field that is longer costs the parser too much time
 NESTING_MAX: Final = 12  # multiparts and mails that such a bounce may be made of; more costs the parser too much time
-REPORTS_MAX: Final = 20  # recipients of one report
+RECIPIENTS_MAX: Final = 20  # recipients of one report
 
 _DETECTORS_LOG: Final = logging.getLogger("flufl.bounce")
 _REFERENCE: Final = r"([a-z0-9_]{1,40})"
@@ -40,6 +39,7 @@ _ENVELOPE: Final = (
 )
 # RFC 5965 7.3 and RFC 6650: which reports are a person's word. The others come from machines, or say the contrary.
 NO_COMPLAINT: Final = frozenset({"not-spam", "auth-failure", "virus", "dmarc"})
+_HOTMAIL: Final = Fields((("feedback-type", "abuse"),))  # what Microsoft's own format, older than RFC 5965, says
 _NOT_FAILED: Final = frozenset({"delivered", "relayed", "expanded", "delayed"})
 _DAEMONS: Final = ("mailer-daemon", "postmaster", "mail-daemon", "mailerdaemon", "mdaemon", "mail delivery")
 _ANSWERED: Final = ("auto_reply", "auto-reply", "autoreply")
@@ -51,6 +51,9 @@ _AWAY: Final = re.compile(
     re.IGNORECASE,
 )
 _CODE: Final = re.compile(r"(?<![\d.])[45](?:\d\d[ -]|\.\d{1,3}\.\d{1,3}(?![\d.]))")
+_COPY: Final = re.compile(
+    r"^[-=*_ ]{2,20}[^\n]{0,60}\b(?:copy|original|returned|headers)\b", re.IGNORECASE | re.MULTILINE
+)
 _NESTING: Final = re.compile(rb"boundary|message/", re.IGNORECASE)
 
 
@@ -69,26 +72,28 @@ class BounceReader:
         """A failed Receipt, an opt-out, or nothing."""
         mail = read_mail(raw)
         for part in mail.walk():
-            if part.media_type in _STATUS_TYPES:
-                return self._report(mail, read_blocks(part.body()))
             if part.media_type == "message/feedback-report":
                 return self._complaint(mail, read_fields(part.body()))
+            if part.media_type in _STATUS_TYPES and _about_recipients(blocks := read_blocks(part.body())):
+                return self._report(mail, blocks)
+        if any(fields.first("x-hmxmroriginalrecipient") for fields in _returned(mail)):
+            return self._complaint(mail, _HOTMAIL)
         return self._wording(mail, raw)
 
     # What the three kinds say.
 
-    def _report(self, mail: Part, blocks: Sequence[Fields]) -> Sequence[Event]:
+    def _report(self, mail: Part, reports: Sequence[Fields]) -> Sequence[Event]:
         """One mail goes to one address; a report of several is about those that the address stands for."""
         failures: list[Failure] = []
         others = 0
-        for block in blocks[:REPORTS_MAX]:
+        for block in _about_recipients(reports)[:RECIPIENTS_MAX]:
             action = block.first("action").partition("(")[0].strip().lower()
             status = block.first("status")
             if action in _NOT_FAILED:
                 others += 1
-            elif action == "failed" or (not action and status.startswith(("4", "5"))):
+            elif action == "failed" or not action:
                 failures.append(failure_of(status, block.first("diagnostic-code").partition(";")[2].strip()))
-        ref, proved = self._reference(mail, blocks)
+        ref, proved = self._reference(mail, reports)
         return self._failed(ref, failures, certain=proved and not others)
 
     def _complaint(self, mail: Part, report: Fields) -> Sequence[Event]:
@@ -111,9 +116,7 @@ class BounceReader:
         if ref is None or self._message_id.search(mail.fields.first("message-id")):
             return ()  # nobody's, or a mail of ours that went round in a circle
         if not mail.fields.first("x-failed-recipients"):  # Exim names them there, whatever else it says
-            if _is_automatic_answer(mail.fields):
-                return ()
-            if not (_is_from_a_server(mail.fields) or (self._paths is not None and proved)):
+            if _is_automatic_answer(mail.fields) or not _is_from_a_server(mail.fields):
                 return ()
             if not _is_known_by_wording(mail.fields, raw):
                 return ()
@@ -145,9 +148,7 @@ class BounceReader:
         A proof is in the return path and in the envelope id of senders with a `bounce_address`. Without one nothing can
         be proved, so everything counts as if it were.
         """
-        returned = [
-            read_fields(part.body()) for part in mail.walk() if part.media_type in _RETURNED_TYPES and part is not mail
-        ]
+        returned = _returned(mail)
         reports = list(reports)
         if self._paths is not None:
             ref = self._proved(mail.fields, returned, reports)
@@ -181,9 +182,22 @@ class BounceReader:
         return None
 
     def _is_about_us(self, mail: Part, report: Fields) -> bool:
-        returned = [read_fields(part.body()) for part in mail.walk() if part.media_type in _RETURNED_TYPES]
-        authors = [report.first("original-mail-from"), *(parseaddr(each.first("from"))[1] for each in returned)]
+        authors = [report.first("original-mail-from"), *(each.first("from") for each in _returned(mail))]
         return any(self._own.search(author) for author in authors)
+
+
+def _about_recipients(blocks: Sequence[Fields]) -> list[Fields]:
+    """The blocks of a report that speak of a recipient. Gmail sends reports in which there are none."""
+    return [
+        block
+        for block in blocks
+        if block.first("action") or (block.first("final-recipient") and block.first("status").startswith(("4", "5")))
+    ]
+
+
+def _returned(mail: Part) -> list[Fields]:
+    """The headers of the mails that came back inside this one."""
+    return [read_fields(part.body()) for part in mail.walk() if part.media_type in _RETURNED_TYPES and part is not mail]
 
 
 def _address(value: str) -> str:
@@ -198,18 +212,22 @@ def _is_from_a_server(fields: Fields) -> bool:
     """A bounce has no return path (RFC 5321 4.5.5); where that is not told, its author's name must do."""
     if any(value.strip() == "<>" for value in fields.every("return-path", "x-envelope-from")):
         return True
+    return _has_a_server_s_name(fields)
+
+
+def _has_a_server_s_name(fields: Fields) -> bool:
     author = fields.first("from").lower()
     return any(daemon in author for daemon in _DAEMONS)
 
 
 def _is_automatic_answer(fields: Fields) -> bool:
-    """RFC 3834, and what came before it. Servers mark their bounces so too: the author tells."""
+    """RFC 3834, and what came before it. Servers mark their bounces so too, and answers have no return path either."""
     if _AWAY.search(fields.first("subject")) or fields.first("x-autoreply", "x-autorespond", "x-autoresponse"):
         return True
     if fields.first("precedence").strip().lower() in _ANSWERED:
         return True
     marked = fields.first("auto-submitted").partition(";")[0].strip().lower() not in ("", "no")
-    return marked and not _is_from_a_server(fields)
+    return marked and not _has_a_server_s_name(fields)
 
 
 def _is_known_by_wording(fields: Fields, raw: bytes) -> bool:
@@ -245,7 +263,7 @@ def _tame(lines: Sequence[bytes]) -> Iterator[bytes]:
 
 def _said(text: str) -> str:
     """The line of a bounce in which the server says why, with the two after it; else its beginning."""
-    lines = [line.strip() for line in text[:WORDING_OCTETS_MAX].splitlines()]
+    lines = [line.strip() for line in _COPY.split(text[:WORDING_OCTETS_MAX], maxsplit=1)[0].splitlines()]
     for number, line in enumerate(lines):
         if _CODE.search(line) is not None:
             return " ".join(lines[number : number + 3])
