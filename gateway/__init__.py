@@ -62,6 +62,7 @@ from gateway.contract import (
 )
 from gateway.core.address import ascii_domain, phone, plain_email, strict_email
 from gateway.core.retry import parse_retry_after
+from gateway.core.segments import Segments, count_segments
 from gateway.hookspecs import hookimpl
 
 __all__ = [
@@ -113,6 +114,7 @@ __all__ = [
     "Rejected",
     "Retry",
     "Secret",
+    "Segments",
     "SendPolicy",
     "Status",
     "TemplateChange",
@@ -121,6 +123,7 @@ __all__ = [
     "Unknown",
     "Verdict",
     "ascii_domain",
+    "count_segments",
     "hookimpl",
     "parse_retry_after",
     "phone",
