@@ -121,10 +121,7 @@ class Caller:
             return
         self._waiting.extend(calls)
         self._idle.clear()
-        while len(self._workers) < min(WORKERS, len(self._waiting)):
-            worker = asyncio.get_running_loop().create_task(self._work())
-            self._workers.add(worker)
-            worker.add_done_callback(self._ended)
+        self._staff()
 
     async def drained(self) -> None:
         """Return when nothing is waiting or on its way."""
@@ -159,13 +156,20 @@ class Caller:
         self.tally.last_status = status
         return status
 
+    def _staff(self) -> None:
+        while len(self._workers) < min(WORKERS, len(self._waiting)):
+            worker = asyncio.get_running_loop().create_task(self._work())
+            self._workers.add(worker)
+            worker.add_done_callback(self._ended)
+
     async def _work(self) -> None:
         while self._waiting:
             await self.post(self._waiting.popleft())
 
     def _ended(self, worker: asyncio.Task[None]) -> None:
         self._workers.discard(worker)
-        if not self._workers and not self._waiting:
+        self._staff()  # for what came after its last look
+        if not self._workers:
             self._idle.set()
 
     async def _try(self, url: str, call: Call) -> tuple[int | None, str | None]:

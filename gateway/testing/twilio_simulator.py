@@ -89,6 +89,7 @@ class TwilioSimulator:
         self.advanced_opt_out = False  # inbound keywords bring OptOutType
         self.record: list[SimMessage] = []
         self.requests = 0
+        self.hanging = asyncio.Event()  # set as soon as one is not answered
         self.opted_out: set[str] = set()
         self.templates: list[SimTemplate] = []
         self._now = now
@@ -369,6 +370,7 @@ class TwilioSimulator:
 
     async def _misbehave(self, fault: Fault) -> web.StreamResponse:
         if isinstance(fault, Hang):
+            self.hanging.set()
             await self._closing.wait()
         return faulty_answer(fault)
 
