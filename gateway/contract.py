@@ -224,7 +224,8 @@ class Inbound(Value, frozen=True, kw_only=True):
 class Consent(Value, frozen=True, kw_only=True):
     """A wish that came as no message: a block, a preference, a complaint, a click.
 
-    `category` None: everything on this channel. `ref` and `provider_ids`: our message that it is about, if it says so.
+    `category` None: everything on this channel. `ref` and `provider_ids`: our message that it is about, or the inbound
+    one that says it; the ledger keeps it as the proof.
     """
 
     address: str  # raw: the gateway normalises it; "" where only the message is known

@@ -154,6 +154,15 @@ class TwilioSimulator:
         self._caller.auth_token = token
 
     @property
+    def callback_base(self) -> str | None:
+        """What replaces the origin of callback URLs: a gateway under test knows its port only when it runs."""
+        return self._caller.base
+
+    @callback_base.setter
+    def callback_base(self, base: str | None) -> None:
+        self._caller.base = base
+
+    @property
     def webhook_key(self) -> tuple[str, str] | None:
         """Name and secret of the shared key with which callbacks are signed with SHA-256; None: the token and SHA-1."""
         return self._caller.webhook_key

@@ -25,6 +25,7 @@ BASE64_LINE: Final = re.compile(r"[A-Za-z0-9+/]+={0,2}")
 _REF: Final = re.compile(r"[a-z0-9_]{1,40}")
 _SID: Final = re.compile(r"[A-Za-z0-9]{2,64}")
 _DIGITS: Final = re.compile(r"[0-9]{7,15}")
+_CONTROL: Final = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
 _OTHER_CHANNEL: Final = re.compile(r"[a-z]{2,20}:", re.IGNORECASE)
 _WHATSAPP_FIELDS: Final = frozenset({"WaId", "ProfileName", "ExternalUserId"})
 _WISHES: Final[Mapping[str, Literal["out", "in"]]] = {"STOP": "out", "START": "in"}  # HELP is no wish
@@ -152,7 +153,7 @@ def _inbound(fields: Fields, mailbox: Mailbox) -> Sequence[Event]:
     if wish is None:
         return (message,)
     reason = f"Twilio's Advanced Opt-Out read {fields['OptOutType'].upper()}"
-    return message, Consent(address=address, wish=wish, source="provider", reason=reason)
+    return message, Consent(address=address, wish=wish, source="provider", reason=reason, provider_ids=(sid,))
 
 
 def _person(fields: Fields, mailbox: Mailbox) -> str:
@@ -191,8 +192,7 @@ def unpacked(body: str) -> str:
         text = b64decode(packed, validate=True).decode()
     except ValueError:
         return body
-    readable = all(character.isprintable() or character in "\r\n\t" for character in text)
-    return text if readable else body
+    return body if _CONTROL.search(text) else text
 
 
 def _media(fields: Fields) -> tuple[Media, ...]:

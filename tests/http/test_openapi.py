@@ -146,7 +146,13 @@ def test_every_list_is_paged(doc: dict[str, Any]) -> None:
 def test_a_message_has_its_promised_fields_in_their_order(doc: dict[str, Any]) -> None:
     schemas = doc["components"]["schemas"]
     assert list(schemas["MessageView"]["properties"]) == [*MESSAGE.split(), "button", "media", "dry_run"]
-    assert set(schemas["MessageWithHistory"]["properties"]) == {*MESSAGE.split(), "button", "media", "dry_run", "history"}
+    assert set(schemas["MessageWithHistory"]["properties"]) == {
+        *MESSAGE.split(),
+        "button",
+        "media",
+        "dry_run",
+        "history",
+    }
 
 
 def test_every_route_that_creates_takes_an_idempotency_key(doc: dict[str, Any], routes: list[Route]) -> None:

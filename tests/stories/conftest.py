@@ -30,9 +30,12 @@ MONDAY = datetime(2026, 6, 1, 8, 0, tzinfo=UTC)  # when every story begins
 QUIET_ROUNDS = 10  # round trips to the store in which nothing may move any more
 ROUNDS_MAX = 2_000  # the bound of every wait
 
+PUBLIC_URL = "https://gateway.example"  # where providers believe to call back; their simulators know the real address
+
 TOML = """
 [server]
 listen = "127.0.0.1:0"
+public_url = "https://gateway.example"
 
 [store]
 url = "sqlite:gateway.db"
@@ -173,10 +176,10 @@ class Story:
         await self.settle()
         return reply.json
 
-    async def sender(self) -> Any:
-        """The only sender, as `GET /v1/channels` shows it."""
-        (channel,) = (await self.get("/v1/channels"))["items"]
-        return channel["senders"][0]
+    async def sender(self, name: str = "mail") -> Any:
+        """A sender as `GET /v1/channels` shows it."""
+        channels = (await self.get("/v1/channels"))["items"]
+        return next(one for channel in channels for one in channel["senders"] if one["name"] == name)
 
     async def key(self, *permissions: str) -> str:
         """The token of a new key; `keys` has its id."""
@@ -245,6 +248,8 @@ class Story:
                 conn.execute("SELECT id, status, work, wait_reason, look_at FROM bulk_actions").fetchall(),
                 conn.execute("SELECT action, number, untried FROM batches").fetchall(),
                 conn.execute("SELECT held, held_detail FROM senders").fetchall(),
+                conn.execute("SELECT count(*), sum(state) FROM callbacks").fetchall(),
+                conn.execute("SELECT count(*), sum(unread) FROM conversations").fetchall(),
                 conn.execute("SELECT count(*), sum(attempt), sum(status) FROM messages").fetchall(),
                 self.smtp.count,
                 self.smtp.connections,
@@ -258,10 +263,16 @@ def _chunks(items: Sequence[Any], size: int) -> list[Sequence[Any]]:
 
 @asynccontextmanager
 async def story_in(
-    folder: Path, *, rate: str = "5000/s", burst: int = 5_000, more: str = "", **server: Any
+    folder: Path,
+    *,
+    rate: str = "5000/s",
+    burst: int = 5_000,
+    more: str = "",
+    clock: FakeClock | None = None,
+    **server: Any,
 ) -> AsyncIterator[Story]:
     """Everything running; at the end the books must balance. `more`: lines for gateway.toml after the sender's own."""
-    clock = FakeClock(MONDAY)
+    clock = clock or FakeClock(MONDAY)
     async with AsyncExitStack() as stack:
         smtp = await stack.enter_async_context(SmtpServer(**server))
         path = folder / "gateway.toml"

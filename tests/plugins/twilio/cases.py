@@ -373,14 +373,26 @@ SMS_INBOUND: tuple[CallbackCase, ...] = (
         "STOP that Advanced Opt-Out read",
         inbound_fields("basta", OptOutType="STOP", MessagingServiceSid=SERVICE),
         Inbound(provider_id=SID, address=PERSON, text="basta"),
-        Consent(address=PERSON, wish="out", source="provider", reason="Twilio's Advanced Opt-Out read STOP"),
+        Consent(
+            address=PERSON,
+            wish="out",
+            source="provider",
+            reason="Twilio's Advanced Opt-Out read STOP",
+            provider_ids=(SID,),
+        ),
         source=GUIDE,
     ),
     posted(
         "START that Advanced Opt-Out read",
         inbound_fields("start", OptOutType="START"),
         Inbound(provider_id=SID, address=PERSON, text="start"),
-        Consent(address=PERSON, wish="in", source="provider", reason="Twilio's Advanced Opt-Out read START"),
+        Consent(
+            address=PERSON,
+            wish="in",
+            source="provider",
+            reason="Twilio's Advanced Opt-Out read START",
+            provider_ids=(SID,),
+        ),
         source=GUIDE,
     ),
     posted(
