@@ -97,7 +97,7 @@ def json_object(body: bytes) -> Json:
     """The object in a body; an empty one if there is none."""
     try:
         found = msgspec.json.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+    except (msgspec.DecodeError, ValueError, RecursionError):
         return {}
     return found if isinstance(found, dict) else {}
 
