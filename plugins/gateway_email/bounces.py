@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from email import message_from_bytes
 from typing import Final
 
@@ -17,6 +17,7 @@ from flufl.bounce import all_failures
 
 from gateway import Consent, Event, Receipt, Status, plain_email
 from gateway_email.received import Fields, Part, read_blocks, read_fields, read_mail
+from gateway_email.replies import Meaning
 from gateway_email.verdicts import Failure, failure_of
 from gateway_email.verp import ReturnPaths
 
@@ -60,8 +61,9 @@ _NESTING: Final = re.compile(rb"boundary|message/", re.IGNORECASE)
 class BounceReader:
     """Reads what comes back to one sender."""
 
-    def __init__(self, domain: str, paths: ReturnPaths | None) -> None:
-        """`domain`: of the sender's Message-IDs."""
+    def __init__(self, domain: str, paths: ReturnPaths | None, errors: Mapping[str, Meaning]) -> None:
+        """`domain`: of the sender's Message-IDs. `errors`: what codes mean to the operator."""
+        self._errors = errors
         self._domain = domain.lower()
         self._paths = paths
         self._message_id = re.compile(rf"<{_REFERENCE}@{re.escape(self._domain)}>", re.IGNORECASE)
@@ -92,7 +94,8 @@ class BounceReader:
             if action in _NOT_FAILED:
                 others += 1
             elif action == "failed" or not action:
-                failures.append(failure_of(status, block.first("diagnostic-code").partition(";")[2].strip()))
+                said = block.first("diagnostic-code").partition(";")[2].strip()
+                failures.append(failure_of(status, said, self._errors))
         ref, proved = self._reference(mail, reports)
         return self._failed(ref, failures, certain=proved and not others)
 
@@ -121,7 +124,7 @@ class BounceReader:
             if not _is_known_by_wording(mail.fields, raw):
                 return ()
         texts = [part.text() for part in mail.walk() if part.media_type in ("text/plain", "text/html")]
-        return self._failed(ref, [failure_of("", _said("\n".join(texts)))], certain=proved)
+        return self._failed(ref, [failure_of("", _said("\n".join(texts)), self._errors)], certain=proved)
 
     def _failed(self, ref: str | None, failures: Sequence[Failure], *, certain: bool) -> Sequence[Event]:
         """`certain`: the message is beyond doubt, and it reached nobody. Only then can the address be dead."""
@@ -129,16 +132,17 @@ class BounceReader:
             return ()
         alive = [failure for failure in failures if not failure.dead]
         chosen = (alive or failures)[0]
-        return (
-            Receipt(
-                status=Status.BOUNCED,
-                ref=ref,
-                code=chosen.code,
-                reason=chosen.reason,
-                provider_code=chosen.provider_code,
-                address_dead=certain and not alive,
-            ),
+        receipt = Receipt(
+            status=Status.BOUNCED,
+            ref=ref,
+            code=chosen.code,
+            reason=chosen.reason,
+            provider_code=chosen.provider_code,
+            address_dead=certain and not alive,
         )
+        if not chosen.left:
+            return (receipt,)
+        return (receipt, Consent(address="", wish="out", source="provider", ref=ref, reason=chosen.reason))
 
     # Which message it is about.
 

@@ -8,11 +8,13 @@ Enhanced Status Codes" of RFC 5248 (x.y.z), RFC 4954 section 6 (AUTH), RFC 3207 
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Final
+from types import MappingProxyType
+from typing import Final, Literal
 
-from gateway import Code, Misconfigured, Outcome, Rejected, Retry
+from gateway import Code, Misconfigured, OptedOut, Outcome, Rejected, Retry
 
 TEXT_MAX: Final = 300  # characters of a server's text that are kept: it is a stranger's
 _ENHANCED: Final = re.compile(r"([245]\.\d{1,3}\.\d{1,3})(?:\s|$)")
@@ -159,6 +161,11 @@ _SENTENCES: Final = {
     Code.TOO_LONG: "The mail is too large",
     Code.EXPIRED: "The mail server gave up delivering it",
 }
+_REFUSED: Final = "The mail server refused it"
+
+Meaning = Literal["permanent", "transient", "opt_out", "sender", "action", "address_dead"]
+"""What an operator can say that a code means, instead of the table."""
+NO_ERRORS: Final[Mapping[str, Meaning]] = MappingProxyType({})
 
 
 def rule_for(stage: Stage, reply: Reply) -> Rule:
@@ -170,18 +177,46 @@ def rule_for(stage: Stage, reply: Reply) -> Rule:
     raise LookupError(f"{reply.code} after {stage}")
 
 
-def outcome_of(stage: Stage, reply: Reply) -> Outcome:
-    """What a refusing reply (4xx, 5xx) at `stage` means for the message."""
+def meaning_of(code: str, enhanced: str, errors: Mapping[str, Meaning]) -> Meaning | None:
+    """What the operator says of a reply: of its enhanced code, else of its basic one."""
+    return errors.get(enhanced) or errors.get(code)
+
+
+def outcome_of(stage: Stage, reply: Reply, errors: Mapping[str, Meaning] = NO_ERRORS) -> Outcome:
+    """What a refusing reply (4xx, 5xx) at `stage` means for the message.
+
+    `errors` are the operator's own words; what is said before a message is begun (`Stage.AUTH` and before) is not
+    about messages, so they do not change it.
+    """
+    meaning = None if stage in _SESSION else meaning_of(str(reply.code), reply.enhanced, errors)
+    if meaning is not None:
+        return _as_told(meaning, stage, reply)
     rule = rule_for(stage, reply)
     if rule.verdict is Verdict.LATER:
         return Retry(f"The mail server asks to try later, after {stage}: {reply}")
     if rule.verdict is Verdict.NEVER:
         why = rule.why or Code.PROVIDER
         provider_code = f"{reply.code} {reply.enhanced}".strip()
-        sentence = _SENTENCES.get(why, "The mail server refused it")
+        sentence = _SENTENCES.get(why, _REFUSED)
         return Rejected(why, f"{sentence}: {reply}", provider_code, rule.dead)
     # What is said of a sender is logged and shown to all who see it: no recipient's address.
     told = _ADDRESS.sub("(an address)", str(reply))
     if rule.verdict is Verdict.SENDER_LATER:
         return Retry(f"The mail server takes nothing for the moment, after {stage}: {told}", scope="sender")
     return Misconfigured(f"The mail server does not accept us, after {stage}: {told}")
+
+
+def _as_told(meaning: Meaning, stage: Stage, reply: Reply) -> Outcome:
+    told = _ADDRESS.sub("(an address)", str(reply))
+    match meaning:
+        case "transient":
+            return Retry(f"The mail server asks to try later, after {stage}: {reply}")
+        case "opt_out":
+            return OptedOut(f"The mail server says that this person left: {reply}")
+        case "sender" | "action":
+            return Misconfigured(f"The mail server does not accept us, after {stage}: {told}", meaning)
+        case "permanent" | "address_dead":
+            dead = meaning == "address_dead"
+            why = Code.INVALID_ADDRESS if dead else rule_for(stage, reply).why or Code.PROVIDER
+            provider_code = f"{reply.code} {reply.enhanced}".strip()
+            return Rejected(why, f"{_SENTENCES.get(why, _REFUSED)}: {reply}", provider_code, dead)

@@ -12,6 +12,7 @@ from gateway import Secret, ascii_domain
 from gateway_email.dkim import PrivateKey, Signer, SigningKey, private_key
 from gateway_email.lmtp import LmtpPlace
 from gateway_email.mailbox import Mailbox
+from gateway_email.replies import Meaning
 from gateway_email.unsubscribe import UnsubscribeMailto, UnsubscribeUrl
 from gateway_email.verp import LOCAL_CHARACTERS_MAX, SECRET_CHARACTERS_MIN, ReturnPaths
 
@@ -19,6 +20,9 @@ _HELO: Final = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?|\[[0-9A-Fa-f
 _PORTS: Final = {"none": 25, "starttls": 587, "tls": 465}
 
 Seconds = Annotated[float, Meta(gt=0, le=600)]
+
+
+ErrorCode = Annotated[str, Meta(pattern=r"^[45](\d\d|\.\d{1,3}\.\d{1,3})$")]
 
 
 class HeloName(str):
@@ -94,6 +98,8 @@ class SmtpSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     """Where a mail server of yours may deliver bounces by LMTP: `127.0.0.1:2424` or `unix:/run/gateway/bounce.sock`."""
     lmtp_allow_remote: bool = False
     """True: `lmtp_listen` may be an address beyond this machine. LMTP knows neither encryption nor credentials here."""
+    errors: dict[ErrorCode, Meaning] = {}
+    """What a code means with your server, instead of what `replies.py` says: `{ "5.4.1" = "address_dead" }`."""
     helo: HeloName | None = None
     """How the gateway names itself to the server. Unset: the domain of `from`."""
     connections: Annotated[int, Meta(ge=1, le=1_000)] | None = None

@@ -71,7 +71,7 @@ class SmtpAdapter(Adapter[SmtpSettings]):
         )
         self._attachments = Attachments(tools.files, settings.size_max_bytes)
         self._return_paths = settings.return_paths()
-        self._bounces = BounceReader(self._composer.domain, self._return_paths)
+        self._bounces = BounceReader(self._composer.domain, self._return_paths, settings.errors)
         self._large = asyncio.Semaphore(LARGE_AT_ONCE)
         self._tls: ssl.SSLContext | None = None
         self._pool = Pool(
@@ -115,7 +115,7 @@ class SmtpAdapter(Adapter[SmtpSettings]):
                     f"The mail server did not ask for the text within {self.settings.envelope_timeout_seconds:g} s."
                 )
             except Refused as exc:
-                return outcome_of(exc.stage, exc.reply)
+                return outcome_of(exc.stage, exc.reply, self.settings.errors)
             except (Impossible, Unusable) as exc:
                 return exc.outcome
             except Lost as exc:
@@ -229,7 +229,7 @@ class SmtpAdapter(Adapter[SmtpSettings]):
             self._pool.discard(session)
         else:
             self._pool.release(session)
-        return Accepted() if reply.code < 300 else outcome_of(Stage.DOT, reply)
+        return Accepted() if reply.code < 300 else outcome_of(Stage.DOT, reply, self.settings.errors)
 
 
 def _impossible(session: Session, recipient: bytes, size: int) -> Rejected | None:

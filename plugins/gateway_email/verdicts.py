@@ -8,11 +8,12 @@ server that reports it, and a code that says something before one that does not 
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
 from gateway import Code
-from gateway_email.replies import Reply, Stage, rule_for
+from gateway_email.replies import NO_ERRORS, Meaning, Reply, Stage, meaning_of, rule_for
 
 SAID_MAX: Final = 2_000  # characters of a server's words that are looked at
 
@@ -53,10 +54,15 @@ class Failure:
     dead: bool
     provider_code: str | None
     reason: str
+    left: bool = False  # the operator says that this code means an opt-out
 
 
-def failure_of(status: str, said: str) -> Failure:
-    """`status`: "5.1.1" of a report, or "". `said`: the words of the server that refused, or ""."""
+def failure_of(status: str, said: str, errors: Mapping[str, Meaning] = NO_ERRORS) -> Failure:
+    """`status`: "5.1.1" of a report, or "". `said`: the words of the server that refused, or "".
+
+    `errors`: what the operator says that a code means; only whether it condemns the address, or is an opt-out, is
+    left to say of a mail that came back.
+    """
     said = said[:SAID_MAX]
     enhanced = _most_telling(_ENHANCED.findall(said)[:3], _ENHANCED.findall(status)[:1])
     basic_found = _BASIC.search(said)
@@ -68,11 +74,14 @@ def failure_of(status: str, said: str) -> Failure:
     text = said.lower()
     vague = not enhanced or enhanced.endswith(".0.0")
     gone = permanent and vague and any(words in text for words in GONE) and not any(w in text for w in TRANSIENT)
+    meaning = meaning_of(basic, enhanced, errors)
+    gone = meaning == "address_dead" if meaning is not None else gone
     code = Code.INVALID_ADDRESS if gone else rule.why or Code.PROVIDER
-    if not permanent and code is Code.INVALID_ADDRESS:
+    if not permanent and not gone and code is Code.INVALID_ADDRESS:
         code = Code.UNREACHABLE
     reason = Reply.received(0, said).text or f"The mail came back with the status {enhanced or 'unknown'}."
-    return Failure(code, permanent and (gone or rule.dead), enhanced or basic or None, reason)
+    dead = gone if meaning is not None else permanent and (gone or rule.dead)
+    return Failure(code, dead, enhanced or basic or None, reason, meaning == "opt_out")
 
 
 def _most_telling(said: list[tuple[str, str, str]], status: list[tuple[str, str, str]]) -> str:

@@ -19,6 +19,7 @@ from gateway.testing.cases import CallbackCase, callback
 from gateway.validation import convert
 from gateway_email.bounces import BounceReader
 from gateway_email.received import MAIL_OCTETS_MAX, PARTS_MAX, read_blocks, read_mail
+from gateway_email.replies import Meaning
 from gateway_email.settings import SmtpSettings
 from gateway_email.smtp import SmtpAdapter
 from gateway_email.verdicts import failure_of
@@ -27,8 +28,8 @@ from tests.plugins.email.cases import CASES, SETTINGS, TOKEN, URL
 from tests.plugins.email.harness import tools
 
 ADAPTER = SmtpAdapter(convert(SETTINGS, SmtpSettings), tools())
-PROVING = BounceReader("grace.example", mails.PATHS)
-TRUSTING = BounceReader("grace.example", None)
+PROVING = BounceReader("grace.example", mails.PATHS, {})
+TRUSTING = BounceReader("grace.example", None, {})
 SECONDS_MAX = 2.0  # for the worst mail of a megabyte on a slow machine; the usual one takes a millisecond
 
 
@@ -139,6 +140,33 @@ def test_a_reason_is_the_server_s_words_without_control_characters() -> None:
     assert failure_of("5.1.1", "550 5.1.1 no\r\n\x1b[31m such user").reason == "550 5.1.1 no [31m such user"
     assert len(failure_of("5.1.1", "550 " + "x" * 10_000).reason) <= 300
     assert failure_of("5.1.1", "").reason == "The mail came back with the status 5.1.1."
+
+
+@pytest.mark.parametrize(
+    ("status", "said", "errors", "dead", "left"),
+    [
+        ("5.4.1", "", {"5.4.1": "address_dead"}, True, False),
+        ("4.4.1", "", {"4.4.1": "address_dead"}, True, False),
+        ("5.1.1", "", {"5.1.1": "permanent"}, False, False),
+        ("5.1.1", "", {"5.1.1": "transient"}, False, False),
+        ("", "550 no such user", {"550": "permanent"}, False, False),
+        ("5.1.1", "550 5.1.1 no", {"550": "permanent", "5.1.1": "address_dead"}, True, False),
+        ("5.7.1", "", {"5.7.1": "opt_out"}, False, True),
+    ],
+)
+def test_the_operator_may_say_otherwise(
+    status: str, said: str, errors: dict[str, Meaning], dead: bool, left: bool
+) -> None:
+    failure = failure_of(status, said, errors)
+    assert (failure.dead, failure.left) == (dead, left)
+
+
+def test_a_bounce_that_the_operator_calls_an_opt_out_is_both() -> None:
+    reader = BounceReader("grace.example", mails.PATHS, {"5.7.1": "opt_out"})
+    receipt, consent = reader.events(mails.POLICY)
+    assert isinstance(receipt, Receipt)
+    assert isinstance(consent, Consent)
+    assert (receipt.ref, consent.ref, consent.wish, consent.source) == (mails.REF, mails.REF, "out", "provider")
 
 
 # ---- which message it is about ------------------------------------------------------------------------------------

@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway import Code, Misconfigured, Rejected, Retry
+from gateway import Code, Misconfigured, OptedOut, Rejected, Retry
 from gateway.testing.smtp_server import Fault, Faults, SmtpServer
 from gateway.testing.smtp_server import Stage as At
-from gateway_email.replies import Reply, Stage, outcome_of, rule_for
+from gateway_email.replies import Meaning, Reply, Stage, outcome_of, rule_for
 from tests.plugins.email.harness import adapter_for, mail
 
 SESSION = (Stage.GREETING, Stage.EHLO, Stage.STARTTLS, Stage.AUTH)
@@ -201,3 +201,41 @@ async def test_the_table_is_what_the_adapter_goes_by(server: SmtpServer, stage: 
     async with adapter_for(server) as adapter:
         assert isinstance(await adapter.send(mail()), kind)
     assert server.count == 0
+
+
+@pytest.mark.parametrize(
+    ("meaning", "kind"),
+    [
+        ("permanent", Rejected),
+        ("address_dead", Rejected),
+        ("transient", Retry),
+        ("opt_out", OptedOut),
+        ("sender", Misconfigured),
+        ("action", Misconfigured),
+    ],
+)
+def test_the_operator_may_say_what_a_code_means(
+    meaning: Meaning, kind: type[Rejected | Retry | OptedOut | Misconfigured]
+) -> None:
+    outcome = outcome_of(Stage.RCPT, Reply(550, "5.4.1 <ada@example.org> Access denied"), {"5.4.1": meaning})
+    assert isinstance(outcome, kind)
+    assert "Access denied" in outcome.reason
+    if isinstance(outcome, Rejected):
+        assert outcome.address_dead is (meaning == "address_dead")
+        assert outcome.provider_code == "550 5.4.1"
+    if isinstance(outcome, Misconfigured):
+        assert outcome.scope == meaning
+        assert "ada@example.org" not in outcome.reason
+
+
+def test_the_enhanced_code_is_asked_first_and_other_codes_stay_as_they_are() -> None:
+    errors: dict[str, Meaning] = {"550": "transient", "5.1.1": "permanent"}
+    first = outcome_of(Stage.RCPT, Reply(550, "5.1.1 no"), errors)
+    assert isinstance(first, Rejected)
+    assert not first.address_dead
+    assert isinstance(outcome_of(Stage.RCPT, Reply(550, "no"), errors), Retry)
+    assert outcome_of(Stage.RCPT, Reply(554, "no"), errors) == outcome_of(Stage.RCPT, Reply(554, "no"))
+
+
+def test_what_is_said_before_a_message_is_begun_is_not_changed() -> None:
+    assert isinstance(outcome_of(Stage.AUTH, Reply(535, "5.7.8 no"), {"535": "address_dead"}), Misconfigured)

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from pathlib import Path
 
+import msgspec
 import pytest
 
+import gateway_email
 from gateway import Accepted, Misconfigured, NotSent, Retry
 from gateway.errors import Invalid
 from gateway.testing.smtp_server import Act, Fault, Faults, SmtpServer, Stage
 from gateway_email import gateway_adapters, gateway_channels
+from gateway_email.settings import DkimKey, SmtpSettings
 from gateway_email.smtp import SmtpAdapter
 from tests.plugins.email.harness import RecordingLog, adapter_for, mail, send_one, settings, tools
 from tests.plugins.email.tls import server_context, write_certificate
@@ -182,6 +186,8 @@ def test_an_unknown_mail_is_sent_again_and_nothing_is_promised_that_smtp_has_not
         ("username", "grace", "come together"),
         ("idle_seconds", 0, "0"),
         ("hots", "x", "host"),
+        ("errors", {"5.7.1": "whatever"}, "address_dead"),
+        ("errors", {"tomorrow": "permanent"}, "errors"),
     ],
 )
 def test_a_bad_setting_is_named(server: SmtpServer, setting: str, value: object, said: str) -> None:
@@ -204,3 +210,10 @@ def test_the_plugin_brings_the_channel_and_its_adapter() -> None:
     assert channel.normalise(" Ada@Example.ORG ", "NG") == "Ada@example.org"
     with pytest.raises(ValueError, match="before the @"):
         channel.normalise("a..b@example.org", None)
+
+
+@pytest.mark.parametrize("kind", [SmtpSettings, DkimKey])
+def test_every_setting_stands_in_the_readme(kind: type[msgspec.Struct]) -> None:
+    readme = (Path(gateway_email.__file__).parent / "README.md").read_text()
+    names = [field.encode_name for field in msgspec.structs.fields(kind)]
+    assert [name for name in names if not re.search(rf"^\| [^|]*`{name}`", readme, re.MULTILINE)] == []
