@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from typing import Any, Final
 from unittest.mock import patch
 
-from gateway.testing.conformance_promises import promise
+from gateway.testing.conformance_checks import promise
 
 HERE: Final = frozenset({"", "localhost", "localhost.localdomain", "ip6-localhost"})
 
@@ -71,4 +71,3 @@ def loopback() -> Iterator[list[str]]:
         f"The code under test tried to reach {sorted(set(tried))}. Tests speak to nothing beyond this machine: "
         "use `tools.http`, or a server on 127.0.0.1.",
     )
-

@@ -69,9 +69,13 @@ class Provider(ScriptedHttp):
     async def respond(self, call: HttpCall) -> HttpResponse:
         beside = self._aside(call)
         if beside is None:
-            return await super().respond(call)
+            return await self.take(call)
         self.asides.append(self.calls.pop())
         return beside
+
+    async def take(self, call: HttpCall) -> HttpResponse:
+        """Answer a message."""
+        return await super().respond(call)
 
 
 class Crowd(Provider):
@@ -81,12 +85,12 @@ class Crowd(Provider):
         super().__init__(reply, aside)
         self.refused: list[HttpCall] = []
 
-    async def respond(self, call: HttpCall) -> HttpResponse:
+    async def take(self, call: HttpCall) -> HttpResponse:
         number = len(self.calls)
         for _ in range(max(0, CROWD_TURNS - number)):
             await asyncio.sleep(0)
-        if number % 2 or call not in self.calls:
-            return await super().respond(call)
+        if number % 2:
+            return await super().take(call)
         self.refused.append(call)
         return text_reply(500, "Internal Server Error")
 

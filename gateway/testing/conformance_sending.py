@@ -13,10 +13,11 @@ import pytest
 
 from gateway.contract import Accepted, HttpResponse, Misconfigured, NotSent, OptedOut, Rejected, Retry, Unknown
 from gateway.testing.cases import SendCase
-from gateway.testing.conformance_promises import promise, secrets_of
+from gateway.testing.conformance_checks import promise, secrets_of
+from gateway.testing.conformance_promises import ending
 from gateway.testing.conformance_provider import Crowd, garbage_like, mistyped, written
 from gateway.testing.conformance_subject import AdapterSubject
-from gateway.testing.tools import Hang, HttpCall, RecordingLog, text_reply
+from gateway.testing.tools import Hang, RecordingLog, text_reply
 
 AT_ONCE_MAX: Final = 50
 ASKED: Final = timedelta(seconds=119)  # of the 120 that `throttled` asks for; the adapter's clock may have moved
@@ -82,8 +83,8 @@ class SendingPromises(AdapterSubject):
         outcome = self._answered(text_reply(status, "Internal Server Error", "text/html"))
         promise(
             isinstance(outcome, Unknown | Retry | Exception),
-            f"{self.who}.send answered {outcome!r} to {status}: the fault is the provider's. Answer Unknown, or Retry if "
-            "it promises that nothing was processed.",
+            f"{self.who}.send answered {outcome!r} to {status}: the fault is the provider's. Answer Unknown, or Retry "
+            "if it promises that nothing was processed.",
         )
 
     def test_refused_credentials_spend_nobody(self) -> None:
@@ -129,12 +130,10 @@ class SendingPromises(AdapterSubject):
         for name, answer in mistyped(self.accepted_case().answer):
             outcome = self._answered(answer)
             if isinstance(outcome, Accepted):
-                ids = outcome.provider_ids
-                well = isinstance(ids, tuple) and all(isinstance(id, str) and 0 < len(id) <= PROVIDER_ID_MAX for id in ids)
                 promise(
-                    well,
-                    f"{self.who}.send answered Accepted with the provider ids {str(ids)[:80]} to its own good answer with "
-                    f"{name}: ids are texts of 1 to {PROVIDER_ID_MAX} characters; an answer without one is Unknown.",
+                    are_ids(outcome.provider_ids),
+                    f"{self.who}.send answered {str(outcome)[:80]} to its own good answer with {name}: provider ids "
+                    f"are texts of 1 to {PROVIDER_ID_MAX} characters; an answer without one is Unknown.",
                 )
 
     @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
@@ -144,11 +143,7 @@ class SendingPromises(AdapterSubject):
 
         async def test() -> None:
             async with self.subject(text_reply(status, "Moved", location=elsewhere)) as (adapter, provider):
-                try:
-                    outcome: object = await adapter.send(self.plain())
-                # Whatever escapes is Unknown.
-                except Exception as exc:  # noqa: BLE001
-                    outcome = exc
+                outcome = await ending(adapter.send(self.plain()))
                 followed = [call.url for call in provider.calls if call.url.startswith(elsewhere)]
             promise(not followed, f"{self.who}.send follows a redirect: it would hand credentials to {elsewhere}.")
             promise(not isinstance(outcome, Accepted), f"{self.who}.send answered {outcome!r} to {status}.")
@@ -194,7 +189,7 @@ class SendingPromises(AdapterSubject):
         accepted = [one for one, outcome in zip(messages, outcomes, strict=True) if isinstance(outcome, Accepted)]
         promise(
             len(accepted) == expected,
-            f"{self.who}.send, {count} at once: {len(accepted)} were Accepted, the provider accepted {expected}. {advice}",
+            f"{self.who}.send, {count} at once: {len(accepted)} Accepted, the provider accepted {expected}. {advice}",
         )
         mixed = [one.ref for one in accepted if any(one.ref in written(call) for call in crowd.refused)]
         promise(not mixed, f"{self.who}.send, {count} at once: {mixed} were Accepted, but refused. {advice}")
@@ -229,14 +224,15 @@ class SendingPromises(AdapterSubject):
                 await adapter.send(message)
             promise(
                 any(message.ref in written(call) for call in provider.calls),
-                f"{self.who}.send does not tell the provider `message.ref`: put it where receipts bring it back, or into "
-                "the callback URL. If the provider can carry nothing, say `echoes_ref = False`.",
+                f"{self.who}.send does not tell the provider `message.ref`: put it where receipts bring it back, or "
+                "into the callback URL. If the provider can carry nothing, say `echoes_ref = False`.",
             )
 
         self.run(test)
 
     def test_secrets_stay_out_of_outcomes_and_logs(self) -> None:
         self.needs_http()
+
         async def test() -> None:
             log = RecordingLog()
             async with self.subject(log=log) as (adapter, provider):
@@ -246,7 +242,7 @@ class SendingPromises(AdapterSubject):
                     said.append(repr(await adapter.send(self.sendable(case))))
                 for answer in (text_reply(401, "Unauthorized"), text_reply(500, "Oops"), self.throttled):
                     provider.answer_with(answer)
-                    said.append(repr(await _escaping(adapter.send(self.message()))))
+                    said.append(repr(await ending(adapter.send(self.message()))))
             said += [*log.events, *(str(values) for values in log.values)]
             for secret in secrets_of(self.converted_settings()) - {""}:
                 told = [text for text in said if secret in text]
@@ -266,9 +262,6 @@ class SendingPromises(AdapterSubject):
         return found[0]
 
 
-async def _escaping(sending: Any) -> object:
-    try:
-        return await sending
-    # What escapes is shown too.
-    except Exception as exc:  # noqa: BLE001
-        return exc
+def are_ids(ids: object) -> bool:
+    """Whether these can be provider ids."""
+    return isinstance(ids, tuple) and all(isinstance(id, str) and 0 < len(id) <= PROVIDER_ID_MAX for id in ids)

@@ -11,12 +11,14 @@ import pytest
 
 from gateway.contract import Accepted, Adapter, Channel, HttpResponse, Outbound, Outcome, Tools
 from gateway.testing.cases import Cases, SendCase
+from gateway.testing.conformance_checks import Broken, converted, promise
 from gateway.testing.conformance_network import loopback
-from gateway.testing.conformance_promises import Broken, converted, promise, run
+from gateway.testing.conformance_promises import ending, run
 from gateway.testing.conformance_provider import Provider
 from gateway.testing.tools import HttpCall, RecordingLog, Reply, make_message, make_tools, text_reply
 
 _NEEDED: Final = ("adapter_type", "address", "channel")
+__tracebackhide__: Final = True  # a broken promise is told by its message
 
 
 class AdapterSubject:
@@ -114,18 +116,15 @@ class AdapterSubject:
     async def outcome(self, reply: Reply | None = None, message: Outbound | None = None) -> Outcome | Exception:
         """What a fresh adapter answers for a message when the provider answers with `reply`, or what escapes."""
         async with self.subject(reply) as (adapter, _):
-            try:
-                outcome = await adapter.send(message or self.plain())
-            # Whatever escapes, the gateway takes it for Unknown.
-            except Exception as exc:  # noqa: BLE001
-                return exc
-        return self.checked(outcome)
+            outcome = await ending(adapter.send(message or self.plain()))
+        return outcome if isinstance(outcome, Exception) else self.checked(outcome)
 
     def checked(self, outcome: object) -> Outcome:
         """`outcome`, if it is one of the contract's."""
         promise(
             isinstance(outcome, Outcome),
-            f"{self.who}.send answered {outcome!r}: it answers Accepted, Retry, Rejected, OptedOut, Misconfigured or Unknown.",
+            f"{self.who}.send answered {outcome!r}, which is no outcome: it answers Accepted, Retry, Rejected, "
+            "OptedOut, Misconfigured or Unknown.",
         )
         assert isinstance(outcome, Outcome)
         return outcome

@@ -1,0 +1,116 @@
+"""Checks of what a plugin says of itself, without pytest and Hypothesis: for the suites, and `gateway plugin test`."""
+
+from __future__ import annotations
+
+import re
+from typing import Any, Final, TypeVar
+
+import msgspec
+
+from gateway.contract import Adapter, Capabilities, Secret
+from gateway.errors import Invalid
+from gateway.validation import convert
+from gateway.wording import TOML
+
+S = TypeVar("S", bound=msgspec.Struct)
+
+NAME: Final = re.compile(r"[a-z][a-z0-9_]*")
+SECRET_NAME: Final = re.compile(r"(^|_)(token|password|passphrase|secret|api_key|private_key)$")
+NO_SUCH_SETTING: Final = "no_such_setting"
+OVERRIDES: Final = {"lookup": "lookup", "templates": "templates"}  # capability: the method that it promises
+__tracebackhide__: Final = True  # a broken promise is told by its message
+
+
+class Broken(AssertionError):
+    """A promise of the contract is not kept. The message names the method, the promise, and what was seen."""
+
+
+def promise(kept: object, message: str) -> None:
+    """Broken with the message, unless `kept`."""
+    if not kept:
+        raise Broken(message)
+
+
+def converted(table: object, into: type[S], what: str) -> S:
+    """Settings as the gateway reads them from gateway.toml. Broken with every fault of them."""
+    try:
+        return convert(table, into, words=TOML)
+    except Invalid as exc:
+        faults = "; ".join(f"{problem.pointer or '/'}: {problem.detail}" for problem in exc.problems)
+        raise Broken(f"{what} does not fit {into.__name__}: {faults}") from exc
+
+
+def check_unknown_keys(table: dict[str, object], into: type[S]) -> None:
+    """A misspelt key must be told to the operator, not ignored."""
+    try:
+        convert({**table, NO_SUCH_SETTING: 1}, into, words=TOML)
+    except Invalid as exc:
+        said = [problem.pointer for problem in exc.problems]
+        promise(said == [f"/{NO_SUCH_SETTING}"], f"{into.__name__} refuses more than an unknown key: {said}")
+        return
+    raise Broken(
+        f"{into.__name__} takes unknown keys: give it `forbid_unknown_fields=True`, or a typing error is ignored."
+    )
+
+
+def secrets_of(value: object) -> set[str]:
+    """Every `Secret` in settings, however deep."""
+    if isinstance(value, Secret):
+        return {str(value)}
+    if isinstance(value, msgspec.Struct):
+        return set().union(*(secrets_of(getattr(value, name)) for name in value.__struct_fields__))
+    if isinstance(value, dict):
+        return set().union(*map(secrets_of, value.values()))
+    if isinstance(value, list | tuple | set | frozenset):
+        return set().union(*map(secrets_of, value))
+    return set()
+
+
+def check_secrets_are_hidden(settings: msgspec.Struct) -> None:
+    """Settings are shown in errors and logs."""
+    name = type(settings).__name__
+    open_ones = [
+        field
+        for field in settings.__struct_fields__
+        if SECRET_NAME.search(field) and type(getattr(settings, field)) is str
+    ]
+    promise(
+        not open_ones,
+        f"{name}: {open_ones} are plain texts, make them `Secret`: settings are shown in errors and logs.",
+    )
+    shown = [secret for secret in secrets_of(settings) if secret and secret in f"{settings!r} {settings}"]
+    promise(not shown, f"repr({name}) shows the secrets {shown}: leave `__repr__` as it is.")
+
+
+def overrides(adapter: type[Adapter[Any]], method: str) -> bool:
+    """Whether an adapter has a method of its own."""
+    return getattr(adapter, method) is not getattr(Adapter, method)
+
+
+def check_capabilities(adapter: Adapter[Any]) -> None:
+    """Broken: a capability without the method that it promises, or a number that makes no sense."""
+    kind, can = type(adapter), adapter.capabilities
+    promise(isinstance(can, Capabilities), f"{kind.__name__}.capabilities is {can!r}, not Capabilities.")
+    for capability, method in OVERRIDES.items():
+        promise(
+            not getattr(can, capability) or overrides(kind, method),
+            f"{kind.__name__}.capabilities says {capability}, but there is no method `{method}`.",
+        )
+    called_back = overrides(kind, "authenticate") and overrides(kind, "parse")
+    reads = overrides(kind, "parse") and overrides(kind, "run")
+    promise(
+        not can.receipts or called_back or reads,
+        f"{kind.__name__}.capabilities says receipts, but nothing can bring them: write `authenticate` and `parse`, or "
+        "`run` and `parse`.",
+    )
+    promise(
+        not overrides(kind, "parse") or called_back or reads,
+        f"{kind.__name__}.parse is never called: without `authenticate` every callback is refused.",
+    )
+    sane = can.rate > 0 and can.concurrency >= 1 and can.receipt_deadline.total_seconds() > 0
+    promise(sane, f"{kind.__name__}.capabilities: rate, concurrency and receipt_deadline are above 0: {can!r}")
+
+
+def check_name(name: str) -> None:
+    """Broken: a name that the registry refuses."""
+    promise(NAME.fullmatch(name), f"{name!r} is no name: it must match [a-z][a-z0-9_]*.")

@@ -1,0 +1,103 @@
+"""Our own plugins pass the suites that strangers' plugins are held to."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from typing import Any, ClassVar
+
+from gateway import Adapter, Outbound, Tools
+from gateway.testing.conformance import AdapterConformance, OperationConformance, PolicyConformance
+from gateway.testing.smtp_server import SmtpServer
+from gateway.testing.tools import make_message
+from gateway.validation import convert
+from gateway_contacts import AddTags, DeleteContacts, RemoveTags, RestoreContacts, SetAttributes
+from gateway_email.channel import EMAIL
+from gateway_email.settings import SmtpSettings
+from gateway_email.smtp import SmtpAdapter
+from gateway_permissions import KeysAndRoles
+from gateway_sms.channel import SMS
+from gateway_twilio.sms import TwilioSms
+from gateway_twilio.whatsapp import TwilioWhatsApp
+from gateway_whatsapp.channel import WHATSAPP
+from tests.plugins.email import cases as email_cases
+from tests.plugins.twilio.cases import SMS_CASES, WHATSAPP_CASES
+from tests.plugins.twilio.harness import ACCOUNT, NUMBER, PERSON, TOKEN
+
+
+class TestSmtp(AdapterConformance):
+    adapter_type = SmtpAdapter
+    channel = EMAIL
+    address = "ada@example.org"
+    settings: ClassVar[Mapping[str, object]] = {
+        **email_cases.SETTINGS,
+        "host": "127.0.0.1",
+        "security": "none",
+        "username": "gateway",
+        "password": "canary-5Jq8",
+    }
+    cases = email_cases.CASES
+    proof = "authorization"
+    signs_body = False
+    speaks_http = False
+
+    def message(self, **more: Any) -> Outbound:
+        return make_message(self.address, "Hello.\n", subject="News", **more)
+
+    @asynccontextmanager
+    async def make(self, tools: Tools) -> AsyncIterator[Adapter[Any]]:
+        async with SmtpServer(credentials={"gateway": "canary-5Jq8"}) as server:
+            adapter = SmtpAdapter(convert({**self.settings, "port": server.port}, SmtpSettings), tools)
+            await adapter.open()
+            try:
+                yield adapter
+            finally:
+                await adapter.close()
+
+
+class TestTwilioSms(AdapterConformance):
+    adapter_type = TwilioSms
+    channel = SMS
+    address = PERSON
+    settings: ClassVar[Mapping[str, object]] = {"account_sid": ACCOUNT, "auth_token": TOKEN, "from": NUMBER}
+    cases = SMS_CASES
+    proof = "x-twilio-signature"
+
+
+class TestTwilioWhatsApp(AdapterConformance):
+    adapter_type = TwilioWhatsApp
+    channel = WHATSAPP
+    address = PERSON
+    settings: ClassVar[Mapping[str, object]] = {"account_sid": ACCOUNT, "auth_token": TOKEN, "from": NUMBER}
+    cases = WHATSAPP_CASES
+    proof = "x-twilio-signature"
+
+
+class TestPermissions(PolicyConformance):
+    policy_type = KeysAndRoles
+    settings: ClassVar[Mapping[str, object]] = {"roles": {"secretary": ["members.read", "messaging.read"]}}
+
+
+class TestAddTags(OperationConformance):
+    operation_type = AddTags
+    parameters: ClassVar[Sequence[Mapping[str, object]]] = [{"tags": ["choir"]}, {"tags": ["choir", "youth"]}]
+
+
+class TestRemoveTags(OperationConformance):
+    operation_type = RemoveTags
+    parameters: ClassVar[Sequence[Mapping[str, object]]] = [{"tags": ["choir"]}]
+
+
+class TestSetAttributes(OperationConformance):
+    operation_type = SetAttributes
+    parameters: ClassVar[Sequence[Mapping[str, object]]] = [{"attributes": {"points": 3, "old": None}}]
+
+
+class TestDeleteContacts(OperationConformance):
+    operation_type = DeleteContacts
+    parameters: ClassVar[Sequence[Mapping[str, object]]] = [{}]
+
+
+class TestRestoreContacts(OperationConformance):
+    operation_type = RestoreContacts
+    parameters: ClassVar[Sequence[Mapping[str, object]]] = [{}]
