@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import quopri
 import re
+import smtplib
 import time
 from collections.abc import Sequence
 from functools import partial
+from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -16,8 +20,11 @@ from hypothesis import strategies as st
 
 from gateway import CallbackRequest, Code, Consent, Event, Receipt
 from gateway.testing.cases import CallbackCase, callback
+from gateway.testing.smtp_server import SmtpServer
+from gateway.testing.tools import RecordingLog
 from gateway.validation import convert
 from gateway_email.bounces import BounceReader
+from gateway_email.lmtp import LmtpPlace, LmtpServer
 from gateway_email.received import MAIL_OCTETS_MAX, PARTS_MAX, read_blocks, read_mail
 from gateway_email.replies import Meaning
 from gateway_email.settings import SmtpSettings
@@ -25,7 +32,7 @@ from gateway_email.smtp import SmtpAdapter
 from gateway_email.verdicts import failure_of
 from tests.plugins.email import bounce_mails as mails
 from tests.plugins.email.cases import CASES, SETTINGS, TOKEN, URL
-from tests.plugins.email.harness import tools
+from tests.plugins.email.harness import adapter_for, mail, tools
 
 ADAPTER = SmtpAdapter(convert(SETTINGS, SmtpSettings), tools())
 PROVING = BounceReader("grace.example", mails.PATHS, {})
@@ -517,3 +524,28 @@ def test_limits_hold_for_what_is_read_of_a_mail() -> None:
 def test_parts_are_cut_where_delimiters_are(raw: bytes, bodies: list[bytes]) -> None:
     mail = read_mail(b'Content-Type: multipart/mixed; x="y;z"; boundary="b"\n\n' + raw)
     assert [part.raw for part in mail.parts] == bodies
+
+
+async def test_a_mail_that_bounces_is_known_by_the_way_it_came_back(server: SmtpServer, tmp_path: Path) -> None:
+    """From the envelope of what was sent, over LMTP, to the receipt."""
+    delivered: list[bytes] = []
+
+    async def deliver(raw: bytes) -> None:
+        delivered.append(raw)
+
+    own: dict[str, Any] = {name: SETTINGS[name] for name in ("bounce_address", "bounce_secret")}
+    async with adapter_for(server, **own) as adapter:
+        await adapter.send(mail(7))
+        (sent,) = server.messages
+        place = LmtpPlace.parse(f"unix:{tmp_path}/bounce.sock")
+        async with LmtpServer(place, deliver, RecordingLog()):
+            await asyncio.to_thread(_bounce, str(place.path), sent.sender, sent.content.decode())
+        request = CallbackRequest(method="RUN", url="", tail="", query=(), headers={}, body=delivered[0])
+        receipt = only(adapter.parse(request))
+    assert (receipt.ref, receipt.address_dead) == ("msg_7", True)
+
+
+def _bounce(socket: str, path: str, returned: str) -> None:
+    raw = mails.report(UNKNOWN, to="undisclosed-recipients:;", returned=returned.replace("\r\n", "\n"))
+    with smtplib.LMTP(socket, local_hostname="mx.example") as client:
+        client.sendmail("", [path], raw)
