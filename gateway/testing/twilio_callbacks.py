@@ -93,6 +93,12 @@ def inbound_fields(
     return fields
 
 
+def signature_of(url: str, fields: Mapping[str, str], secret: str, algorithm: str = "sha1") -> str:
+    """X-Twilio-Signature of a form posted to `url`, whose fragment is not signed."""
+    signed = url.partition("#")[0] + "".join(name + fields[name] for name in sorted(fields))
+    return b64encode(hmac.digest(secret.encode(), signed.encode(), algorithm)).decode()
+
+
 def wish_of(text: str) -> str | None:
     """STOP or START, if the text is one of Twilio's words for it."""
     word = text.strip().upper()
@@ -189,7 +195,6 @@ class Caller:
         return answer.status, f"{answer.status // 100}xx" if answer.status >= 400 else None
 
     def _headers(self, url: str, call: Call) -> dict[str, str]:
-        signed = url + "".join(name + call.fields[name] for name in sorted(call.fields))
         headers = {
             "Content-Type": "application/x-www-form-urlencoded; charset=UTF-8",
             "I-Twilio-Idempotency-Token": call.token,
@@ -200,8 +205,7 @@ class Caller:
             name, secret = self.webhook_key
             algorithm = "sha256"
             headers["X-Twilio-Webhooks-Signature-Settings"] = f"key={name},algorithm=HMAC_SHA256"
-        digest = hmac.digest(secret.encode(), signed.encode(), algorithm)
-        headers["X-Twilio-Signature"] = b64encode(digest).decode()
+        headers["X-Twilio-Signature"] = signature_of(url, call.fields, secret, algorithm)
         return headers
 
     def _here(self, url: str) -> URL | None:

@@ -1,0 +1,81 @@
+"""E-mail end to end: a bulk action to everybody, with the SMTP server in a process of its own."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from bench.measuring import cpu_seconds, free_port, import_contacts, peak_memory_mb, watch
+from gateway.testing.smtp_process import SmtpProcess
+from tests.processes import GatewayProcess
+
+CONCURRENCY = 64
+TEXT = (
+    "Dear {{ first_name }},\n\n"
+    "Thank you for being part of our community in {{ city }}. Your plan is “{{ plan }}”, your number is {{ id }}.\n\n"
+    + "We would be glad to see you on Sunday — there will be music, food and good company. " * 6
+    + "\n\nYours,\nGrace Church\n"
+)
+HTML = (
+    "<html><body><p>Dear <b>{{ first_name }}</b>,</p>"
+    "<p>Thank you for being part of our community in {{ city }}. "
+    "Your plan is “{{ plan }}”, your number is {{ id }}.</p><p>"
+    + "We would be glad to see you on Sunday — there will be music, food and good company. " * 6
+    + "</p></body></html>"
+)
+
+
+@dataclass
+class MailFigures:
+    """One run. Rates are per second of wall-clock time, CPU is the daemon's own."""
+
+    recipients: int
+    imported_per_second: float
+    first_message_ms: float
+    snapshot_rows_per_second: float
+    messages_per_second: float
+    cpu_seconds_per_1000: float
+    peak_memory_mb: float
+    api_p50_ms: float
+    api_p99_ms: float
+    mails_received: int
+
+
+async def measure_mail(recipients: int) -> MailFigures:
+    with tempfile.TemporaryDirectory(prefix="gateway-bench-") as folder:
+        async with SmtpProcess(Path(folder) / "mails.tsv") as smtp:
+            installation = GatewayProcess(
+                Path(folder), smtp.port, port=free_port(), rate=100_000, concurrency=CONCURRENCY
+            )
+            async with installation as gateway:
+                await gateway.start()
+                return await _run(gateway, smtp, recipients)
+
+
+async def _run(gateway: GatewayProcess, smtp: SmtpProcess, recipients: int) -> MailFigures:
+    imported = await import_contacts(gateway, recipients)
+    message: dict[str, Any] = {"channel": "email", "subject": "Sunday, {{ first_name }} ✨", "body": TEXT, "html": HTML}
+    cpu = cpu_seconds(gateway.pid)
+    started = time.perf_counter()
+    status, action = await gateway.call(
+        "POST",
+        "/v1/bulk-actions",
+        {"operation": "send_message", "recipients": {"all": True}, "message": message},
+    )
+    assert status == 201, action
+    seen = await watch(gateway, action["id"], started)
+    return MailFigures(
+        recipients=recipients,
+        imported_per_second=imported,
+        first_message_ms=seen.first_message * 1000,
+        snapshot_rows_per_second=recipients / seen.snapshot,
+        messages_per_second=recipients / seen.finished,
+        cpu_seconds_per_1000=(cpu_seconds(gateway.pid) - cpu) / recipients * 1000,
+        peak_memory_mb=peak_memory_mb(gateway.pid),
+        api_p50_ms=seen.latency_ms(50),
+        api_p99_ms=seen.latency_ms(99),
+        mails_received=len(smtp.record()),
+    )
