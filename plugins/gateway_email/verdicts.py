@@ -34,7 +34,7 @@ GONE: Final = (
     ),
     *("account that you tried to reach does not exist", "no such address", "address does not exist", "unknown address"),
     *("no such account", "account does not exist", "unknown account", "unrouteable address", "unknown local part"),
-    *("unknown local-part", "host or domain name not found. name service error for name", "domain not found"),
+    "unknown local-part",
 )
 TRANSIENT: Final = (
     "mailbox full",
