@@ -106,12 +106,10 @@ def wish_of(text: str) -> str | None:
 
 
 class Caller:
-    """Posts callbacks, in the order given but up to 32 at once. `base` replaces the origin of every URL."""
+    """Posts callbacks, in the order given but up to 32 at once."""
 
-    def __init__(self, base: str | None) -> None:
-        if base is not None and urlsplit(base).hostname not in LOOPBACK:
-            raise ValueError(f"callbacks go to this machine only, not to {base}")
-        self.base = base.rstrip("/") if base else None
+    def __init__(self) -> None:
+        self._base: str | None = None
         self.auth_token = ""
         self.webhook_key: tuple[str, str] | None = None  # name and secret: sign with SHA-256
         self.tally = Tally()
@@ -120,6 +118,17 @@ class Caller:
         self._workers: set[asyncio.Task[None]] = set()
         self._idle = asyncio.Event()
         self._idle.set()
+
+    @property
+    def base(self) -> str | None:
+        """What replaces the origin of every URL."""
+        return self._base
+
+    @base.setter
+    def base(self, base: str | None) -> None:
+        if base is not None and urlsplit(base).hostname not in LOOPBACK:
+            raise ValueError(f"callbacks go to this machine only, not to {base}")
+        self._base = base.rstrip("/") if base else None
 
     def enqueue(self, calls: Sequence[Call]) -> None:
         """Post these soon."""
@@ -211,9 +220,9 @@ class Caller:
     def _here(self, url: str) -> URL | None:
         """Where the URL is reached on this machine; None if it leads away from it and nothing says where."""
         parts = urlsplit(url)
-        if self.base is not None:
+        if self._base is not None:
             # `encoded`: the receiver must see path and query as they were signed.
-            return URL(f"{self.base}{parts.path}{'?' if parts.query else ''}{parts.query}", encoded=True)
+            return URL(f"{self._base}{parts.path}{'?' if parts.query else ''}{parts.query}", encoded=True)
         return URL(url, encoded=True) if parts.hostname in LOOPBACK else None
 
     def _opened(self) -> aiohttp.ClientSession:

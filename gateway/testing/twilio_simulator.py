@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import asyncio
 import random
-from base64 import b64encode
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -22,23 +21,22 @@ from urllib.parse import parse_qsl
 from aiohttp import web
 
 from gateway.testing.twilio_answers import error_answer, faulty_answer, json_answer
-from gateway.testing.twilio_callbacks import POOL_NUMBER, Call, Caller, Tally, inbound_fields, receipt_call, wish_of
+from gateway.testing.twilio_callbacks import POOL_NUMBER, Call, inbound_fields, receipt_call, wish_of
 from gateway.testing.twilio_content import PATH as CONTENT_PATH
 from gateway.testing.twilio_content import SimTemplate, template_page
 from gateway.testing.twilio_faults import (
     Fate,
     Fault,
-    FaultPlan,
     Garbage,
     Hang,
     ReceiptTrouble,
     Refuse,
     ServerError,
     Throttle,
-    Troublemaker,
     fate_of,
 )
 from gateway.testing.twilio_messages import SimMessage, listed, refusal_code, resource, segments, shown
+from gateway.testing.twilio_script import TwilioScript
 
 __all__ = ["Fate", "Garbage", "Hang", "ReceiptTrouble", "Refuse", "ServerError", "Throttle", "TwilioSimulator", "serve"]
 
@@ -56,7 +54,7 @@ class Received:
     status: int | None  # of our answer; None: there was none
 
 
-class TwilioSimulator:
+class TwilioSimulator(TwilioScript):
     """Listens on 127.0.0.1 while it is entered. Public attributes may be changed at run time."""
 
     def __init__(
@@ -78,6 +76,7 @@ class TwilioSimulator:
         reached at `http://127.0.0.1:8080` and has another public URL. `inbound_url`: the number's webhook, as it would
         be configured at Twilio. `steps`: the statuses after the first one; the last is how a message ends.
         """
+        super().__init__(account_sid, auth_token, callback_base)
         self.port = port
         self.account_sid = account_sid
         self.account_status = "active"
@@ -94,7 +93,6 @@ class TwilioSimulator:
         self.templates: list[SimTemplate] = []
         self._now = now
         self._random = random.Random(seed)  # noqa: S311 - ids, no secrets
-        self._caller = Caller(callback_base)
         self._held: list[Call] = []
         self._by_sid: dict[str, SimMessage] = {}
         self._by_recipient: dict[str, list[SimMessage]] = {}
@@ -102,11 +100,6 @@ class TwilioSimulator:
         self._closing = asyncio.Event()
         self._waiting: list[tuple[int, asyncio.Event]] = []
         self._runner: web.ServerRunner | None = None
-        self._authorizations: frozenset[str] = frozenset()
-        self.auth_token = auth_token
-        self.credentials = {account_sid: auth_token}
-        self.faults = ()
-        self.receipt_trouble = ReceiptTrouble()
 
     async def __aenter__(self) -> Self:
         # The low-level server: a router for five paths would be half of what a request costs.
@@ -133,77 +126,12 @@ class TwilioSimulator:
         """`api_url` and `content_url` of a sender."""
         return f"http://127.0.0.1:{self.port}"
 
-    @property
-    def credentials(self) -> Mapping[str, str]:
-        """User (account or API key) to password. An empty mapping lets nobody in: all tokens have expired."""
-        return self._credentials
-
-    @credentials.setter
-    def credentials(self, credentials: Mapping[str, str]) -> None:
-        self._credentials = dict(credentials)
-        pairs = (f"{user}:{password}" for user, password in credentials.items())
-        self._authorizations = frozenset("Basic " + b64encode(pair.encode()).decode() for pair in pairs)
-
-    @property
-    def auth_token(self) -> str:
-        """What callbacks are signed with."""
-        return self._caller.auth_token
-
-    @auth_token.setter
-    def auth_token(self, token: str) -> None:
-        self._caller.auth_token = token
-
-    @property
-    def callback_base(self) -> str | None:
-        """What replaces the origin of callback URLs: a gateway under test knows its port only when it runs."""
-        return self._caller.base
-
-    @callback_base.setter
-    def callback_base(self, base: str | None) -> None:
-        self._caller.base = base
-
-    @property
-    def webhook_key(self) -> tuple[str, str] | None:
-        """Name and secret of the shared key with which callbacks are signed with SHA-256; None: the token and SHA-1."""
-        return self._caller.webhook_key
-
-    @webhook_key.setter
-    def webhook_key(self, key: tuple[str, str] | None) -> None:
-        self._caller.webhook_key = key
-
-    @property
-    def faults(self) -> Sequence[Fault]:
-        """What goes wrong with requests. Setting it starts the counters again."""
-        return self._faults.faults
-
-    @faults.setter
-    def faults(self, faults: Sequence[Fault]) -> None:
-        self._faults = FaultPlan(faults)
-
-    @property
-    def receipt_trouble(self) -> ReceiptTrouble:
-        """What goes wrong with status callbacks."""
-        return self._trouble.trouble
-
-    @receipt_trouble.setter
-    def receipt_trouble(self, trouble: ReceiptTrouble) -> None:
-        self._trouble = Troublemaker(trouble)
-
-    @property
-    def tally(self) -> Tally:
-        """What became of the callbacks."""
-        return self._caller.tally
-
     async def received(self, count: int) -> None:
         """Return as soon as at least `count` messages have been taken."""
         if len(self.record) < count:
             enough = asyncio.Event()
             self._waiting.append((count, enough))
             await enough.wait()
-
-    async def drained(self) -> None:
-        """Return when every callback that is not held back has been answered or given up."""
-        await self._caller.drained()
 
     def release_receipts(self) -> int:
         """Let go what a `delayed` trouble held back; how many callbacks that are."""
