@@ -78,7 +78,7 @@ class TwilioAdapter(Adapter[T]):
     def _capabilities(self, *, rate: float, concurrency: int, answers_opt_out: bool, templates: bool) -> Capabilities:
         return Capabilities(
             receipts=self.tools.callback_url is not None,
-            lookup=True,
+            lookup=self.settings.lookup,
             lookup_settle=SETTLE,
             on_unknown="hold",
             answers_opt_out=answers_opt_out,

@@ -51,6 +51,8 @@ class TwilioSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """The Messaging Service that chooses a number from its pool."""
     validity_seconds: Annotated[int, Meta(ge=1, le=VALIDITY_SECONDS_MAX)] | None = None
     """How long Twilio may keep a message in its queue. Unset: ten hours."""
+    lookup: bool = True
+    """False where the account hides numbers in its records: a list without them would prove that nothing was sent."""
     api_url: BaseUrl = "https://api.twilio.com"
     """Where messages are sent: another region's host, or a simulator."""
     content_url: BaseUrl = "https://content.twilio.com"

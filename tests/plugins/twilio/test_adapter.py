@@ -233,6 +233,7 @@ def test_the_capabilities_are_those_of_the_routes() -> None:
         assert capabilities.lookup_settle == timedelta(minutes=2)
         assert capabilities.idempotent_for is None
     assert sms(answers_opt_out=False).capabilities.answers_opt_out is False
+    assert sms(lookup=False).capabilities.lookup is False
 
 
 @pytest.mark.parametrize(

@@ -152,7 +152,7 @@ def test_any_bytes_are_parsed_without_an_exception(body: bytes, kind: str) -> No
         check(adapter.parse(callback(STATUS_URL, body, content_type=kind)))
 
 
-@settings(max_examples=400)
+@settings(max_examples=4 * settings().max_examples)  # of the active profile: a nightly run has a larger one
 @given(
     st.sampled_from(RECORDED),
     st.lists(st.tuples(st.integers(0, 10_000), st.integers(0, 255)), min_size=1, max_size=8),
@@ -170,7 +170,7 @@ def test_mutations_of_recorded_callbacks_are_parsed_without_an_exception(
         check(adapter.parse(changed))
 
 
-@settings(max_examples=400)
+@settings(max_examples=4 * settings().max_examples)  # of the active profile: a nightly run has a larger one
 @given(
     st.booleans(),
     st.dictionaries(

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import time
+from base64 import b64encode
 from collections import Counter
 from datetime import datetime, timedelta
 from typing import Any
 from urllib.parse import urlsplit
 
+import msgspec
 import pytest
 
 from gateway import (
@@ -453,6 +455,37 @@ async def test_the_list_of_messages_is_paged_and_filtered(twilio: TwilioSimulato
     assert answer.provider_ids == (twilio.record[0].sid,)
     assert await adapter.lookup(question(make_message(PERSON, "Hello 120"))) == Absent()
     assert isinstance(await adapter.lookup(question(None, "SM" + "0" * 32)), CannotTell)
+
+
+@pytest.mark.parametrize(
+    ("query", "count"),
+    [
+        ("", 3),
+        (f"?To=%2B{PERSON[1:]}", 2),
+        ("?To=%2B14155550199&From=%2B14155552345", 1),
+        ("?From=%2B14155559999", 0),
+        ("?DateSent=2026-06-01", 3),
+        ("?DateSent=2026-06-02", 0),
+        ("?DateSent>=2026-06-01&DateSent<=2026-06-01", 3),
+        ("?DateSent>=2026-06-02", 0),
+        ("?PageSize=2", 2),
+        ("?PageSize=2&Page=1&PageToken=PA1", 1),
+        ("?PageSize=nonsense", 3),
+    ],
+)
+async def test_the_list_is_filtered_as_twilio_filters_it(
+    twilio: TwilioSimulator, http: HttpClient, query: str, count: int
+) -> None:
+    adapter = sms_at(twilio, http, callback_url=None)
+    for to in (PERSON, PERSON, "+14155550199"):
+        await adapter.send(make_message(to))
+    account = f"{twilio.url}/2010-04-01/Accounts/{ACCOUNT}"
+    headers = {"Authorization": "Basic " + b64encode(f"{ACCOUNT}:{TOKEN}".encode()).decode()}
+    answer = await http("GET", f"{account}/Messages.json{query}", headers=headers)
+    page = msgspec.json.decode(answer.body)
+    assert (answer.status, len(page["messages"])) == (200, count)
+    assert (await http("GET", f"{account}/Elsewhere.json", headers=headers)).status == 404
+    assert (await http("GET", f"{account}/Messages.json")).status == 401
 
 
 async def test_a_thousand_messages_pass_in_a_few_seconds(twilio: TwilioSimulator, http: HttpClient) -> None:
