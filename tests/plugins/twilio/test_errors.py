@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from gateway import Code, Misconfigured, OptedOut, Receipt, Rejected, Retry, Status
+from gateway.testing.cases import Cases
 from gateway_twilio import errors
 from gateway_twilio.errors import (
     ERRORS,
@@ -20,6 +21,7 @@ from gateway_twilio.errors import (
     failed_receipt,
     outcome_of,
 )
+from tests.plugins.twilio.cases import SMS_CASES, WHATSAPP_CASES
 
 # Every code that concerns messages (twilio.com/docs/api/errors, 2026-11). Not 20500 and 20503: they come with a 5xx,
 # after which nobody knows.
@@ -139,3 +141,10 @@ def test_what_is_said_of_a_sender_names_nobody() -> None:
     outcome = outcome_of(21408, meaning(21408, c21408="sender"), "No region for +14155550100")
     assert "4155550100" not in outcome.reason  # type: ignore[union-attr]
     assert "21408" in outcome.reason  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("cases", [SMS_CASES, WHATSAPP_CASES])
+def test_the_recorded_cases_have_names_of_their_own(cases: Cases) -> None:
+    """They are run by the conformance suite, which names its tests by them."""
+    for names in ([case.name for case in cases.sends], [case.name for case in cases.callbacks]):
+        assert len(names) == len(set(names)) > 10
