@@ -29,9 +29,8 @@ from gateway.contract import (
 from gateway.testing.cases import CallbackCase, callback
 from gateway.testing.conformance_checks import Broken, overrides, promise
 from gateway.testing.conformance_promises import ending, for_all
-from gateway.testing.conformance_provider import GARBAGE
+from gateway.testing.conformance_provider import BODIES, GARBAGE
 from gateway.testing.conformance_requests import (
-    BODIES,
     METHODS,
     flipped_bodies,
     forged,

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import ast
+import inspect
 import re
+import textwrap
+from itertools import pairwise
 from typing import Any, Final, TypeVar
 
 import msgspec
 
-from gateway.contract import Adapter, Capabilities, Secret
+from gateway.config.settings import Common
+from gateway.contract import Adapter, Capabilities, Channel, Secret
 from gateway.errors import Invalid
 from gateway.validation import convert
 from gateway.wording import TOML
@@ -16,6 +21,8 @@ S = TypeVar("S", bound=msgspec.Struct)
 
 NAME: Final = re.compile(r"[a-z][a-z0-9_]*")
 SECRET_NAME: Final = re.compile(r"(^|_)(token|password|passphrase|secret|api_key|private_key)$")
+NO_ADDRESS: Final = ("", " ", "\t\n", "\0", "+1555\x00123", "\ud800")  # on any channel
+TAKES: Final = frozenset({"text", "html", "subject", "media", "template"})
 NO_SUCH_SETTING: Final = "no_such_setting"
 OVERRIDES: Final = {"lookup": "lookup", "templates": "templates"}  # capability: the method that it promises
 __tracebackhide__: Final = True  # a broken promise is told by its message
@@ -51,6 +58,31 @@ def check_unknown_keys(table: dict[str, object], into: type[S]) -> None:
     raise Broken(
         f"{into.__name__} takes unknown keys: give it `forbid_unknown_fields=True`, or a typing error is ignored."
     )
+
+
+def check_common_keys(into: type[msgspec.Struct]) -> None:
+    """The keys that every sender has are read by the gateway."""
+    own = {field.encode_name for field in msgspec.structs.fields(into)}
+    taken = sorted(own & {field.encode_name for field in msgspec.structs.fields(Common)})
+    promise(
+        not taken, f"{into.__name__} has the settings {taken}, which every sender has already: call them otherwise."
+    )
+
+
+def undocumented(into: type[msgspec.Struct]) -> list[str]:
+    """The fields without a text under them that says what they are for. Empty where there is no source to look into."""
+    missing = []
+    for kind in into.__mro__:
+        try:
+            tree = ast.parse(textwrap.dedent(inspect.getsource(kind)))
+        except (OSError, TypeError, SyntaxError):
+            continue
+        body = next((node.body for node in tree.body if isinstance(node, ast.ClassDef)), [])
+        for statement, after in pairwise([*body, ast.Pass()]):
+            if isinstance(statement, ast.AnnAssign) and isinstance(statement.target, ast.Name):
+                said = isinstance(after, ast.Expr) and isinstance(after.value, ast.Constant)
+                missing += [] if said else [statement.target.id]
+    return [name for name in missing if name in into.__struct_fields__]
 
 
 def secrets_of(value: object) -> set[str]:
@@ -114,3 +146,52 @@ def check_capabilities(adapter: Adapter[Any]) -> None:
 def check_name(name: str) -> None:
     """Broken: a name that the registry refuses."""
     promise(NAME.fullmatch(name), f"{name!r} is no name: it must match [a-z][a-z0-9_]*.")
+
+
+def spelled(channel: Channel, address: str, region: str | None) -> str | None:
+    """What a channel's `normalise` gives; None: it is refused. Broken: it raises something else, or gives no text."""
+    try:
+        found = channel.normalise(address, region)
+    except ValueError as exc:
+        if isinstance(exc, UnicodeError) or not str(exc):
+            raise Broken(
+                f"normalise({address!r}) raises {exc!r}: ValueError says in a sentence what is wrong."
+            ) from exc
+        return None
+    # Whatever else it raises, an import of contacts would stop at it.
+    except Exception as exc:
+        raise Broken(f"normalise({address!r}, {region!r}) raises {exc!r}: only ValueError, with a sentence.") from exc
+    promise(is_text(found), f"normalise({address!r}) gives {found!r}, no text.")
+    return found
+
+
+def check_refuses(channel: Channel, rubbish: str) -> None:
+    """Broken: it takes for an address what can be none on any channel."""
+    promise(
+        spelled(channel, rubbish, None) is None,
+        f"The channel {channel.name!r} takes {rubbish!r} for an address: let `normalise` raise ValueError.",
+    )
+
+
+def check_one_spelling(channel: Channel, address: str, region: str | None) -> None:
+    """Broken: a spelling that is spelled differently the second time."""
+    once = spelled(channel, address, region)
+    if once is not None:
+        again = {spelled(channel, once, region), spelled(channel, once, None)}
+        promise(
+            again == {once},
+            f"normalise({address!r}) gives {once!r}, normalised again {again}: people would have two addresses.",
+        )
+
+
+def check_channel(channel: Channel) -> None:
+    """Broken: what a channel says of itself makes no sense."""
+    check_name(channel.name)
+    promise(is_text(channel.title), f"The channel {channel.name!r} has no title: people read it.")
+    unknown = set(channel.takes) - TAKES
+    promise(not unknown, f"The channel {channel.name!r} takes {sorted(unknown)}; there are {sorted(TAKES)}.")
+
+
+def is_text(value: object) -> bool:
+    """Whether there is something to read."""
+    return isinstance(value, str) and bool(value.strip())

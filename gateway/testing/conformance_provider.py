@@ -41,6 +41,16 @@ GARBAGE: Final[Mapping[str, bytes]] = {
 }
 """Bodies that no provider means as an answer, by name."""
 
+BODIES: Final[Mapping[str, bytes]] = {
+    **GARBAGE,
+    "250,000 parameters": b"a=1&" * 250_000,
+    "percent signs": b"%" * 1_000,
+    "broken escapes": b"a=%zz&b=%ff%fe&%00=%00",
+    "infinities": b'{"timestamp": 1e999, "entry": [Infinity, NaN]}',
+    "an XML bomb": b"<?xml version='1.0'?><!DOCTYPE a [<!ENTITY b 'bbbb'><!ENTITY c '&b;&b;'>]><a>&c;</a>",
+}
+"""Bodies that a stranger may post, by name."""
+
 WRONG_TYPES: Final[tuple[object, ...]] = (None, True, 17, -1.5, "", [], {}, [None], {"a": 1}, "A" * 100_000)
 """What is put where a provider's answer should have something else."""
 

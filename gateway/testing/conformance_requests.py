@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, Final
 from urllib.parse import parse_qsl, quote, urlencode, urlsplit
 
@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from gateway.contract import CallbackRequest
 from gateway.testing.cases import callback
-from gateway.testing.conformance_provider import GARBAGE, WRONG_TYPES, places, replaced
+from gateway.testing.conformance_provider import BODIES, WRONG_TYPES, places, replaced
 
 FLIPS_MAX: Final = 64  # of one body: as many places as tell that all of it is signed
 PLACES_MAX: Final = 300  # of a JSON document in which values are exchanged
@@ -25,15 +25,6 @@ JUNK: Final[tuple[str, ...]] = (
 JUNK_VALUES: Final[tuple[object, ...]] = (
     *WRONG_TYPES, 10**30, -(10**18), 99999999999999999, 1e308, "9" * 400, "\0", "2026-13-45T99:99:99Z", [[[[[]]]]],
 )  # fmt: skip
-BODIES: Final[Mapping[str, bytes]] = {
-    **GARBAGE,
-    "250,000 parameters": b"a=1&" * 250_000,
-    "percent signs": b"%" * 1_000,
-    "broken escapes": b"a=%zz&b=%ff%fe&%00=%00",
-    "infinities": b'{"timestamp": 1e999, "entry": [Infinity, NaN]}',
-    "an XML bomb": b"<?xml version='1.0'?><!DOCTYPE a [<!ENTITY b 'bbbb'><!ENTITY c '&b;&b;'>]><a>&c;</a>",
-}
-"""Bodies that a stranger may post, by name."""
 
 
 def forged(request: CallbackRequest, part: str) -> Iterator[tuple[str, CallbackRequest]]:

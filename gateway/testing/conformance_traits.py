@@ -11,11 +11,16 @@ from hypothesis import strategies as st
 
 from gateway.contract import Adapter, HttpResponse, NotSent, Outbound, ProviderTemplate, Rejected
 from gateway.testing.conformance_checks import (
-    Broken,
+    NO_ADDRESS,
     check_capabilities,
+    check_channel,
+    check_common_keys,
     check_name,
+    check_one_spelling,
+    check_refuses,
     check_secrets_are_hidden,
     check_unknown_keys,
+    is_text,
     overrides,
     promise,
 )
@@ -25,7 +30,6 @@ from gateway.testing.conformance_subject import AdapterSubject
 from gateway.testing.conformance_values import messages, texts
 from gateway.testing.tools import text_reply
 
-NO_ADDRESS: Final = ("", " ", "\t\n", "\0", "+1555\x00123", "\ud800")
 REGIONS: Final = (None, "US", "NG", "DE")
 
 
@@ -33,8 +37,8 @@ class TraitPromises(AdapterSubject):
     """The tests of what an adapter says of itself."""
 
     def test_its_names_are_those_of_its_channel(self) -> None:
-        for name in (self.adapter_type.name, self.adapter_type.channel, self.channel.name):
-            check_name(name)
+        check_name(self.adapter_type.name)
+        check_channel(self.channel)
         promise(
             self.adapter_type.channel == self.channel.name,
             f"{self.who}.channel is {self.adapter_type.channel!r}, the channel's name is {self.channel.name!r}.",
@@ -43,6 +47,7 @@ class TraitPromises(AdapterSubject):
     def test_its_settings_refuse_unknown_keys(self) -> None:
         self.converted_settings()
         check_unknown_keys(dict(self.settings), self.adapter_type.settings_type)
+        check_common_keys(self.adapter_type.settings_type)
 
     def test_its_settings_hide_their_secrets(self) -> None:
         check_secrets_are_hidden(self.converted_settings())
@@ -69,42 +74,11 @@ class TraitPromises(AdapterSubject):
 
     @pytest.mark.parametrize("rubbish", NO_ADDRESS, ids=repr)
     def test_what_is_no_address_is_refused_with_a_sentence(self, rubbish: str) -> None:
-        promise(
-            self._spelled(rubbish, None) is None,
-            f"The channel {self.channel.name!r} takes {rubbish!r} for an address: let `normalise` raise ValueError.",
-        )
+        check_refuses(self.channel, rubbish)
 
     def test_normalise_is_idempotent_and_raises_nothing_but_value_error(self) -> None:
-        def judge(given: tuple[str, str | None]) -> None:
-            address, region = given
-            spelled = self._spelled(address, region)
-            if spelled is None:
-                return
-            promise(
-                self._spelled(spelled, region) == spelled and self._spelled(spelled, None) == spelled,
-                f"normalise({address!r}) gives {spelled!r}, normalised again {self._spelled(spelled, None)!r}: people "
-                "would have two addresses.",
-            )
-
-        for_all(st.tuples(texts() | _around(self.address), st.sampled_from(REGIONS)), judge)
-
-    def _spelled(self, address: str, region: str | None) -> str | None:
-        """What `normalise` gives; None: it is refused."""
-        try:
-            spelled = self.channel.normalise(address, region)
-        except ValueError as exc:
-            if isinstance(exc, UnicodeError) or not str(exc):
-                raise Broken(
-                    f"normalise({address!r}) raises {exc!r}: ValueError says in a sentence what is wrong."
-                ) from exc
-            return None
-        # Whatever else it raises, an import of contacts would stop at it.
-        except Exception as exc:
-            raise Broken(
-                f"normalise({address!r}, {region!r}) raises {exc!r}: only ValueError, with a sentence."
-            ) from exc
-        promise(_is_text(spelled), f"normalise({address!r}) gives {spelled!r}, no text.")
-        return spelled
+        given = st.tuples(texts() | _around(self.address), st.sampled_from(REGIONS))
+        for_all(given, lambda one: check_one_spelling(self.channel, *one))
 
     def test_refuse_and_cost_are_pure_and_answer_whatever_the_message(self) -> None:
         async def test() -> None:
@@ -149,7 +123,7 @@ class TraitPromises(AdapterSubject):
 
     def _wellness(self, said: object) -> None:
         promise(
-            said is None or _is_text(said),
+            said is None or is_text(said),
             f"{self.who}.check answered {said!r}: it answers None, or what is wrong in a sentence.",
         )
 
@@ -168,10 +142,6 @@ class TraitPromises(AdapterSubject):
                         msgspec.convert(msgspec.to_builtins(one), ProviderTemplate)
 
         self.run(test)
-
-
-def _is_text(value: object) -> bool:
-    return isinstance(value, str) and bool(value.strip())
 
 
 def _around(address: str) -> st.SearchStrategy[str]:
