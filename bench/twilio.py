@@ -19,7 +19,7 @@ from gateway.testing.twilio_simulator import TwilioSimulator
 from tests.processes import GatewayProcess
 
 CONCURRENCY = 64
-CONNECTIONS = 16  # of the provider that posts receipts
+CONNECTIONS = 128  # of the provider that posts receipts
 BODY = "Hi {{ first_name }}, see you on Sunday in {{ city }}."
 SENDER = """
 [senders.sms]

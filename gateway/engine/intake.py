@@ -28,7 +28,7 @@ from gateway.store.releases import Releases
 
 POLL: Final = timedelta(seconds=1)  # callbacks that another process wants to be read again are noticed within this
 BATCH_MAX: Final = 256  # callbacks read and applied in one transaction
-REMEMBERED_MAX: Final = 5_000  # stored and not read yet, in memory; beyond that they are read back from the store
+REMEMBERED_MAX: Final = 5_000  # stored and not applied yet, in memory; beyond that they are read back from the store
 STORE_RETRY: Final = timedelta(seconds=1)
 RUN_METHOD: Final = "RUN"  # of a callback that an adapter's `run` delivered
 
@@ -97,7 +97,7 @@ class Intake:
         self._crash = crash
         self._metrics = metrics
         self._look = look
-        self._remembered: deque[Callback] = deque(maxlen=REMEMBERED_MAX)
+        self._remembered: deque[Reading] = deque(maxlen=REMEMBERED_MAX)
         self._look_back = True  # rows of an earlier process, or more than are remembered
         self._nudge = asyncio.Event()
         self._senders = {sender.id: sender for sender in catalogue.senders.values()}
@@ -147,9 +147,9 @@ class Intake:
         while True:
             now = self._clock.now()
             try:
-                callbacks = await self._next()
-                if callbacks:
-                    await self._apply(callbacks)
+                readings = await self._next()
+                if readings:
+                    await self._apply(readings)
                     continue
             except StoreUnavailable as exc:
                 self._log.warning("store_unavailable", detail=str(exc))
@@ -182,10 +182,10 @@ class Intake:
         if len(self._remembered) == REMEMBERED_MAX:
             self._look_back = True
         else:
-            self._remembered.append(callback)
+            self._remembered.append(self._read(callback))
         self._nudge.set()
 
-    async def _next(self) -> Sequence[Callback]:
+    async def _next(self) -> Sequence[Reading]:
         if self._remembered:
             return [self._remembered.popleft() for _ in range(min(BATCH_MAX, len(self._remembered)))]
         if not self._look_back:
@@ -193,11 +193,10 @@ class Intake:
         self._look_back = False
         found = await self._store.waiting(BATCH_MAX)
         self._look_back = self._look_back or len(found) == BATCH_MAX
-        return found
+        return [self._read(callback) for callback in found]
 
-    async def _apply(self, callbacks: Sequence[Callback]) -> None:
+    async def _apply(self, readings: Sequence[Reading]) -> None:
         """All in one transaction; if one of them cannot be applied, each in its own."""
-        readings = [self._read(callback) for callback in callbacks]
         try:
             applied = await self._store.apply(readings, self._clock.now())
         except StoreUnavailable:
@@ -205,10 +204,10 @@ class Intake:
         # An event that breaks a statement is a defect; it must not keep the others out, nor come again for ever.
         except Exception as exc:  # noqa: BLE001
             if len(readings) > 1:
-                for callback in callbacks:
-                    await self._apply([callback])
+                for reading in readings:
+                    await self._apply([reading])
                 return
-            self._log.error("callback_not_applied", callback=callbacks[0].id, exc_info=exc)
+            self._log.error("callback_not_applied", callback=readings[0].callback, exc_info=exc)
             problem = f"{type(exc).__name__} when it was applied"
             failed = Reading(callback=readings[0].callback, context=readings[0].context, problem=problem)
             applied = await self._store.apply([failed], self._clock.now())

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import secrets
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -86,7 +87,7 @@ class Lane:
         self._pace = Pace(sender, tools.clock.now())
         self._in_flight = 0
         self._unreached = 0
-        self._chance = random.SystemRandom()
+        self._chance = random.Random(secrets.randbits(64))  # noqa: S311 - spreads retries, no secret
         self._draining = False
         self._drained = asyncio.Event()
         self._poll_at: datetime | None = None

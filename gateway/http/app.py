@@ -12,7 +12,7 @@ import ipaddress
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any, Final
 from urllib.parse import urlsplit
 
@@ -124,6 +124,7 @@ def _check_host(request: web.Request, hosts: frozenset[str]) -> None:
         raise Refused("host_not_allowed", detail)
 
 
+@lru_cache(maxsize=256)
 def _is_ours(host: str, hosts: frozenset[str]) -> bool:
     """Whether a Host header, with or without a port, names one of `hosts` or a loopback address."""
     try:

@@ -24,6 +24,13 @@ KEPT: Final = timedelta(days=7)  # a callback can be replayed for so long after 
 PARKED: Final = timedelta(hours=24)  # a receipt waits for its message for so long
 PURGE_STEP: Final = 5_000  # callbacks removed in one transaction
 
+_NOT_KEPT: Final = frozenset(
+    {
+        *("authorization", "proxy-authorization", "cookie", "x-api-key"),
+        *("accept", "accept-encoding", "accept-language", "cache-control", "connection", "content-length", "host"),
+        *("keep-alive", "transfer-encoding", "user-agent", "via"),
+    }
+)
 WAITING, READ, UNREADABLE = 0, 1, 2
 
 
@@ -245,7 +252,9 @@ def _record(
 
 
 def _without_body(request: CallbackRequest) -> str:
-    return to_json((request.method, request.url, request.tail, request.query, request.headers))
+    """Headers of the connection tell nothing, and those that authenticate have done their work: they are not kept."""
+    headers = {name: value for name, value in request.headers.items() if name not in _NOT_KEPT}
+    return to_json((request.method, request.url, request.tail, request.query, headers))
 
 
 def _with_body(text: str, body: bytes) -> CallbackRequest:

@@ -94,13 +94,14 @@ class Moves:
             return False
         row = conn.execute(
             f"UPDATE action_counts SET {_additions(changes)} WHERE action = ? "
-            "RETURNING pending + in_flight, handed_over + unknown",
+            "RETURNING pending + in_flight, handed_over",
             (*changes.values(), action),
         ).fetchone()
         if row is None:
             return False
-        waiting, open_ = row
-        if waiting == 0 or (open_ == 0 and ("handed_over" in changes or "unknown" in changes)):
+        waiting, handed_over = row
+        # The last one was sent; or the last receipt came, or a late one that may change how it ended.
+        if waiting == 0 and (handed_over == 0 or "pending" in changes or "in_flight" in changes):
             look(conn, action)
             return True
         return False

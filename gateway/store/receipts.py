@@ -46,6 +46,7 @@ class _Known:
     seq: int | None
     attempted_at: int | None
     due_at: int | None
+    named: bool  # the provider's ids of it are known
     said: Mapping[str, int | None]
 
 
@@ -104,25 +105,29 @@ def message_meant(
     return message_by_provider_id(conn, sender, provider_ids)
 
 
+_FIND: Final = (
+    "SELECT id, status, action, seq, attempted_at, due_at, provider_ids IS NOT NULL, "
+    "accepted_at, sent_at, delivered_at, read_at FROM messages WHERE id = ? AND sender = ?"
+)
+
+
 def _find(conn: sqlite3.Connection, sender: int, receipt: Receipt) -> _Known | None:
-    message = message_meant(conn, sender, receipt.ref, receipt.provider_ids)
-    if message is None:
-        return None
-    row = conn.execute(
-        "SELECT status, action, seq, attempted_at, due_at, accepted_at, sent_at, delivered_at, read_at FROM messages "
-        "WHERE id = ? AND sender = ?",
-        (message, sender),
-    ).fetchone()
+    number = None if receipt.ref is None else parse_id(MESSAGE, receipt.ref)
+    row = None if number is None else conn.execute(_FIND, (number, sender)).fetchone()
+    if row is None:
+        by_id = message_by_provider_id(conn, sender, receipt.provider_ids)
+        row = None if by_id is None else conn.execute(_FIND, (by_id, sender)).fetchone()
     if row is None:
         return None
-    status, action, seq, attempted_at, due_at, *said = row
+    id, status, action, seq, attempted_at, due_at, named, *said = row
     return _Known(
-        message,
+        MessageId(id),
         MessageStatus(status),
         action,
         seq,
         attempted_at,
         due_at,
+        bool(named),
         dict(zip(_SAID_AT.values(), said, strict=True)),
     )
 
@@ -184,9 +189,9 @@ def _write_message(
     if changes:
         assignments = ", ".join(f"{column} = ?" for column in changes)
         conn.execute(f"UPDATE messages SET {assignments} WHERE id = ?", (*changes.values(), known.id))
-    if receipt.provider_ids:
+    if receipt.provider_ids and not known.named:
         ids = to_json(receipt.provider_ids)
-        conn.execute("UPDATE messages SET provider_ids = ? WHERE id = ? AND provider_ids IS NULL", (ids, known.id))
+        conn.execute("UPDATE messages SET provider_ids = ? WHERE id = ?", (ids, known.id))
         conn.executemany(
             "INSERT OR IGNORE INTO provider_ids (sender, provider_id, message) VALUES (?, ?, ?)",
             [(context.sender, provider_id, known.id) for provider_id in receipt.provider_ids],
