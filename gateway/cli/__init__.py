@@ -24,6 +24,7 @@ _COMMANDS: Final = {
     "sender": "senders:sender",
     "callbacks": "callbacks:callbacks",
     "plugin": "plugins:plugin",
+    "sim": "sim:sim",
 }
 
 
