@@ -59,7 +59,6 @@ COSTLY = (
     "gateway.registry",
     "gateway.config",
     "gateway.testing.conformance",
-    "msgspec.inspect",
 )
 
 
