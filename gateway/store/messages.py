@@ -230,7 +230,8 @@ def _history(message: LoggedMessage, past: Sequence[tuple[int, str, str, str | N
                 detail=None if accepted else message.reason,
             )
         )
-    return sorted(entries, key=lambda entry: entry.at)
+    # A receipt may come in the microsecond of its hand-over; it is about what was handed over.
+    return sorted(entries, key=lambda entry: (entry.at, entry.kind != "attempt"))
 
 
 def _message(row: Sequence[Any]) -> LoggedMessage:
