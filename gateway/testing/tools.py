@@ -6,11 +6,15 @@ import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Final
+from typing import Final, TypeVar
 
 import msgspec
 
 from gateway.contract import File, Files, FileUnavailable, Http, HttpResponse, Media, Outbound, Tools
+from gateway.validation import convert
+from gateway.wording import TOML
+
+S = TypeVar("S", bound=msgspec.Struct)
 
 NOW: Final = datetime(2026, 6, 1, 8, 0, tzinfo=UTC)
 """What the clock of `make_tools` says, unless it is given another."""
@@ -131,6 +135,11 @@ def make_tools(
         now=now,
         callback_url=callback_url,
     )
+
+
+def make_settings(table: Mapping[str, object], into: type[S]) -> S:
+    """Settings as the gateway reads them from gateway.toml. Invalid: `problems` says what is wrong with them."""
+    return convert(dict(table), into, words=TOML)
 
 
 def make_message(to: str, text: str | None = "Hello", *, ref: str = "msg_0c3v8h2k9m4qa", **more: object) -> Outbound:
