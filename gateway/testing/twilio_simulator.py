@@ -140,6 +140,11 @@ class TwilioSimulator(TwilioScript):
         self._caller.enqueue(calls)
         return len(calls)
 
+    def repeat_receipts(self) -> None:
+        """Post every receipt of every message once more."""
+        for message in self.record:
+            self._call_back(message, self._steps(message, None))
+
     def add_template(self, name: str, body: str, *, language: str = "en", **more: Any) -> SimTemplate:
         """Keep a template; what it is named by when it is sent is its `sid`."""
         template = SimTemplate(sid=self._new_sid("HX"), name=name, language=language, body=body, **more)
