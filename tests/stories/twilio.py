@@ -13,8 +13,8 @@ from gateway.testing.twilio_simulator import TwilioSimulator
 from tests.stories.conftest import MONDAY, PUBLIC_URL, Story, story_in
 
 SENDER = """
-[senders.sms]
-channel = "sms"
+[senders.{channel}]
+channel = "{channel}"
 adapter = "twilio"
 rate = "5000/s"
 burst = 5_000
@@ -82,11 +82,29 @@ async def sms_story(
     folder: Path, *, more: str = "", steps: Sequence[str] = ("sent", "delivered")
 ) -> AsyncIterator[SmsStory]:
     """A running gateway with Twilio behind it. `more`: lines of the sender's table."""
+    async with twilio_story(folder, "sms", more=more, steps=steps) as told:
+        yield told
+
+
+@asynccontextmanager
+async def twilio_story(
+    folder: Path,
+    channel: str,
+    *,
+    more: str = "",
+    steps: Sequence[str] = ("sent", "delivered"),
+    templates: Sequence[tuple[str, str]] = (),
+) -> AsyncIterator[SmsStory]:
+    """The same on `sms` or `whatsapp`. `templates`: names and bodies of those that WhatsApp has approved."""
     clock = FakeClock(MONDAY)
     async with TwilioSimulator(now=clock.now, steps=steps) as twilio:
-        sender = SENDER.format(sid=twilio.account_sid, token=twilio.auth_token, url=twilio.url, more=more)
+        for name, body in templates:
+            twilio.add_template(name, body)
+        sender = SENDER.format(
+            channel=channel, sid=twilio.account_sid, token=twilio.auth_token, url=twilio.url, more=more
+        )
         async with story_in(folder, more=sender, clock=clock) as story:
-            twilio.inbound_url = f"{PUBLIC_URL}/callbacks/sms"
+            twilio.inbound_url = f"{PUBLIC_URL}/callbacks/{channel}"
             twilio.callback_base = story.base
             told = SmsStory(story, twilio)
             yield told
