@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import Sequence
 from datetime import timedelta
+from itertools import islice
 from typing import Any, Final
 
 import msgspec
@@ -36,12 +37,14 @@ from gateway.testing.conformance_requests import (
     forged,
     mutated,
     proof_of,
+    with_junk,
     with_proof,
 )
 from gateway.testing.conformance_subject import AdapterSubject
 from gateway.testing.tools import NOW, text_reply
 
 EVENTS: Final = (Receipt, Inbound, Consent, TemplateChange)
+EXCHANGED_MAX: Final = 20_000  # requests with one wrong value in them
 PARSE_SECONDS_MAX: Final = 5.0  # of the processor, for a megabyte: meanwhile nothing else happens in the daemon
 EMPTY_LISTS: Final = frozenset({"an empty list", "an empty object"})  # which may well mean that there is nothing
 
@@ -141,6 +144,20 @@ class CallbackPromises(AdapterSubject):
 
                 for_all(mutated(self._requests()), judge)
                 promise(not provider.calls, f"{self.who}.parse asks the provider: it is pure.")
+
+        self.run(test)
+
+    def test_parse_reads_no_value_of_a_wrong_kind_as_a_right_one(self) -> None:
+        """Each value of each recorded callback is exchanged for each kind of junk, one at a time."""
+        self._needs_parse()
+        requests = [case.request for case in self.cases.callbacks]
+        most = max(1, EXCHANGED_MAX // max(1, len(requests)))
+
+        async def test() -> None:
+            async with self.subject() as (adapter, _):
+                for request in requests:
+                    for exchanged in islice(with_junk(request), most):
+                        self.parsed(adapter, exchanged)
 
         self.run(test)
 

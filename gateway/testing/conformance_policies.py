@@ -115,14 +115,14 @@ class PolicyConformance:
     ) -> None:
         def judge(question: T) -> None:
             try:
-                answer, again, elsewhere = ask(question), ask(question), ask_another(question)
+                answer = ask(question)
+                self._synchronous(answer)
+                again, elsewhere = ask(question), ask_another(question)
+            except Broken:
+                raise
             # Whatever it raises keeps messages from being sent.
             except Exception as exc:
                 raise Broken(f"{self.who} raises {exc!r}: a policy answers whatever it is asked.") from exc
-            promise(
-                not inspect.isawaitable(answer),
-                f"{self.who} answers with a coroutine: policies are synchronous and do no I/O.",
-            )
             check(question, answer)
             promise(
                 answer == again == elsewhere,
@@ -131,6 +131,11 @@ class PolicyConformance:
             )
 
         for_all(questions, judge)
+
+    def _synchronous(self, answer: object) -> None:
+        if inspect.iscoroutine(answer):
+            answer.close()
+            raise Broken(f"{self.who} answers with a coroutine: policies are synchronous and do no I/O.")
 
     def _verdict(self, asked: Facts, verdict: object) -> None:
         promise(

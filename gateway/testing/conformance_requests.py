@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
+from itertools import islice
 from typing import Any, Final
 from urllib.parse import parse_qsl, quote, urlencode, urlsplit
 
@@ -88,6 +89,31 @@ def _moved(request: CallbackRequest, url: str) -> CallbackRequest:
     return msgspec.structs.replace(moved, headers=request.headers)
 
 
+def with_junk(request: CallbackRequest) -> Iterator[CallbackRequest]:
+    """The request with one value exchanged, for every value of its body's JSON or form, and of its query."""
+    document, pairs = _read(request.body)
+    for junk in JUNK_VALUES if document is not None else ():
+        for path in [(), *islice(places(document), PLACES_MAX)]:
+            yield msgspec.structs.replace(request, body=_swapped(document, [(path, junk)]))
+    for junk in JUNK:
+        for at in range(len(pairs)):
+            yield msgspec.structs.replace(request, body=urlencode(_with_values(pairs, [(at, junk)])).encode())
+        for at in range(len(request.query)):
+            query = tuple(_with_values(request.query, [(at, junk)]))
+            yield msgspec.structs.replace(request, query=query)
+
+
+def _read(body: bytes) -> tuple[Any, Sequence[tuple[str, str]]]:
+    """A JSON document or None, and the pairs of a form or none."""
+    try:
+        document: Any = json.loads(body)
+    except (ValueError, RecursionError):
+        document = None
+    if isinstance(document, dict | list):
+        return document, ()
+    return None, parse_qsl(body.decode("utf-8", "replace"), keep_blank_values=True)
+
+
 def mutated(requests: Sequence[CallbackRequest]) -> st.SearchStrategy[CallbackRequest]:
     """Requests made of these: bodies cut, doubled, mangled, with values exchanged; other URLs, methods and headers."""
     return st.sampled_from(list(requests)).flatmap(_variants)
@@ -133,16 +159,12 @@ def _mangled(body: bytes) -> st.SearchStrategy[bytes]:
 
 def _exchanged(body: bytes) -> st.SearchStrategy[bytes] | None:
     """Values of a JSON document or of a form exchanged for junk; None if the body is neither."""
-    try:
-        document: Any = json.loads(body)
-    except ValueError:
-        document = None
-    if isinstance(document, dict | list):
+    document, pairs = _read(body)
+    if document is not None:
         paths = list(places(document))[:PLACES_MAX] or [()]
         values = st.sampled_from((*JUNK_VALUES, ...)) | st.sampled_from(JUNK)
         swaps = st.lists(st.tuples(st.sampled_from(paths), values), min_size=1, max_size=3)
         return swaps.map(lambda swapped: _swapped(document, swapped))
-    pairs = parse_qsl(body.decode("utf-8", "replace"), keep_blank_values=True)
     if not pairs:
         return None
     swaps_of_form = st.lists(st.tuples(st.integers(0, len(pairs) - 1), _junk()), min_size=1, max_size=4)
