@@ -61,6 +61,8 @@ def test_every_setting_is_described() -> None:
         settings.Common,
         settings.Operator,
         settings.Notify,
+        settings.Conversations,
+        settings.Files,
     ]
     sections += [settings.Reconcile, settings.Limits, settings.Logging, settings.Plugins]
     names = {field.encode_name for section in sections for field in msgspec.structs.fields(section)}

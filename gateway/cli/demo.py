@@ -195,7 +195,7 @@ async def _picture(running: StageSet, play: Play) -> Group:
     books = Table(title="Bulk actions", title_justify="left")
     books.add_column("channel")
     books.add_column("status")
-    for name in ("total", "on the way", "succeeded", "failed", "skipped", "provider took"):
+    for name in ("total", "on the way", "succeeded", "failed", "skipped", "taken"):
         books.add_column(name, justify="right")
     for channel, view in play.views.items():
         counts = view["counts"]
