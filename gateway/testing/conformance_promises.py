@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import warnings
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, Final, TypeVar
 
 from hypothesis import HealthCheck, given, settings
-from hypothesis.errors import FlakyFailure
+from hypothesis.errors import FlakyFailure, HypothesisWarning
 from hypothesis.strategies import SearchStrategy
 
 from gateway.testing.conformance_checks import Broken, promise
@@ -30,7 +31,10 @@ def for_all(values: SearchStrategy[T], judge: Callable[[T], object]) -> None:
         judge(value)
 
     try:
-        holds()
+        with warnings.catch_warnings():
+            # Of values that are long to show: where warnings are errors, it would hide what is wrong.
+            warnings.simplefilter("ignore", HypothesisWarning)
+            holds()
     except FlakyFailure as exc:  # broken once, and not when it was tried again: as what remembers something is
         raise exc.exceptions[0] from exc
 

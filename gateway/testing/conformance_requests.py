@@ -21,11 +21,12 @@ METHODS: Final = ("POST", "GET", "RUN")
 CONTENT_TYPES: Final = ("application/json", "application/x-www-form-urlencoded", "message/rfc822", "", "text/\ufffd;=")
 JUNK: Final[tuple[str, ...]] = (
     "", "\0", "\ufffd", "-1", "0", "1e999", "NaN", "9" * 400, "99999999999999999", "<xml/>", "[]", "{}", "null", "%",
-    "A" * 70_000,
+    "A" * 5_000,
 )  # fmt: skip
 JUNK_VALUES: Final[tuple[object, ...]] = (
     *WRONG_TYPES, 10**30, -(10**18), 99999999999999999, 1e308, "9" * 400, "\0", "2026-13-45T99:99:99Z", [[[[[]]]]],
 )  # fmt: skip
+_SHORT: Final = tuple(body for body in BODIES.values() if len(body) < 1_000)  # to be shown when one breaks something
 
 
 def forged(request: CallbackRequest, part: str) -> Iterator[tuple[str, CallbackRequest]]:
@@ -120,7 +121,7 @@ def mutated(requests: Sequence[CallbackRequest]) -> st.SearchStrategy[CallbackRe
 
 
 def _variants(request: CallbackRequest) -> st.SearchStrategy[CallbackRequest]:
-    bodies = st.just(request.body) | _mangled(request.body) | st.sampled_from(list(BODIES.values())) | st.binary()
+    bodies = st.just(request.body) | _mangled(request.body) | st.sampled_from(_SHORT) | st.binary()
     exchanged = _exchanged(request.body)
     queries = st.just(request.query) | st.lists(st.tuples(_names(request.query), _junk()), max_size=4).map(tuple)
     types = st.just(request.headers.get("content-type", "")) | st.sampled_from(CONTENT_TYPES)
