@@ -6,7 +6,7 @@ BIN := .venv/bin
 STAMP := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint bench format clean
+.PHONY: help setup demo test fuzz lint bench format clean
 
 help: ## say what there is
 	@sed -n 's/^\([a-z]*\):.*## /  make \1: /p' $(MAKEFILE_LIST)
@@ -27,6 +27,9 @@ demo: $(STAMP) ## watch a drip of 500 mails leave over real SMTP, on this machin
 
 test: $(STAMP) ## run the tests; ARGS="-k drip" for some of them
 	@$(BIN)/python -m pytest -q -n 2 --dist loadfile $(ARGS)
+
+fuzz: $(STAMP) ## for the night: a million spoilt callbacks to the parsers; EXAMPLES=1000 of each adapter for less
+	@GATEWAY_FUZZ_EXAMPLES=$(or $(EXAMPLES),200000) $(BIN)/python -m pytest -q -n 2 tests/fuzz
 
 lint: $(STAMP) ## style, types and layers
 	@$(BIN)/ruff check .
