@@ -32,7 +32,7 @@ SETTINGS = {"url": "https://loft.example", "token": "canary-of-tokens", "seal_se
 @pytest.fixture(scope="module", autouse=True)
 def _quick() -> Iterator[None]:
     """What breaks needs not be made small to be found."""
-    settings.register_profile("found", derandomize=True, max_examples=300, phases=(Phase.explicit, Phase.generate))
+    settings.register_profile("found", derandomize=True, phases=(Phase.explicit, Phase.generate))
     before = settings.get_current_profile_name()
     settings.load_profile("found")
     yield
