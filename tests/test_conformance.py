@@ -6,8 +6,9 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, ClassVar
 
-from gateway import Adapter, Outbound, Tools
+from gateway import Adapter, Outbound, Tools, registry
 from gateway.testing.conformance import AdapterConformance, OperationConformance, PolicyConformance
+from gateway.testing.conformance_installed import installed_plugin
 from gateway.testing.smtp_server import SmtpServer
 from gateway.testing.tools import make_message
 from gateway.validation import convert
@@ -101,3 +102,20 @@ class TestDeleteContacts(OperationConformance):
 class TestRestoreContacts(OperationConformance):
     operation_type = RestoreContacts
     parameters: ClassVar[Sequence[Mapping[str, object]]] = [{}]
+
+
+def test_every_plugin_of_ours_is_held_to_its_suite() -> None:
+    ours = {source.name for source in registry.load().sources if source.distribution == "dripgate"}
+    offers = [installed_plugin(name) for name in sorted(ours)]
+    suites = [kind for kind in globals().values() if isinstance(kind, type)]
+    held = {
+        getattr(suite, trait, None) for suite in suites for trait in ("adapter_type", "policy_type", "operation_type")
+    }
+    missing = [
+        kind.__name__
+        for offer in offers
+        for kind in (*offer.adapters, *offer.policies, *map(type, offer.operations))
+        if kind not in held
+    ]
+    assert len(offers) > 5
+    assert missing == []
