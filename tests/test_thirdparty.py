@@ -91,6 +91,11 @@ def test_it_keeps_its_promises(installed: Installed, tmp_path: Path) -> None:
     assert len(checks) == 10
 
 
+def test_a_package_begun_from_the_installed_gateway_is_green(installed: Installed, tmp_path: Path) -> None:
+    folder = Path(installed.told(tmp_path, "plugin", "new", "dove", "--kind", "channel")["folder"])
+    assert " passed" in installed.pytest(tmp_path / folder)
+
+
 def test_a_wrong_setting_of_its_own_is_told_by_check(installed: Installed, tmp_path: Path) -> None:
     write_config(tmp_path, 1, "ftp://loft.example", more="brids = 3\n")
     told = installed.gateway(tmp_path, "check", code=1)
