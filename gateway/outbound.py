@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import Final
+from urllib.parse import urlencode
 
 import aiohttp
 import msgspec
@@ -34,7 +35,11 @@ class HttpClient:
     ) -> HttpResponse:
         """One request. NotSent: no byte of it can have arrived. Every other exception: nobody knows."""
         sent = dict(headers or {})
-        data: object = body if body is not None else form
+        data = body
+        if form is not None:
+            # aiohttp would do the same by way of a FormData and a payload, in five times the time.
+            data = urlencode(form if isinstance(form, Sequence) else list(form.items())).encode()
+            sent.setdefault("Content-Type", "application/x-www-form-urlencoded")
         if json is not None:
             data = msgspec.json.encode(json)
             sent.setdefault("Content-Type", "application/json")

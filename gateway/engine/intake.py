@@ -29,6 +29,7 @@ from gateway.store.releases import Releases
 POLL: Final = timedelta(seconds=1)  # callbacks that another process wants to be read again are noticed within this
 BATCH_MAX: Final = 256  # callbacks read and applied in one transaction
 REMEMBERED_MAX: Final = 5_000  # stored and not applied yet, in memory; beyond that they are read back from the store
+GATHER_SECONDS: Final = 0.01  # while they keep coming, wait for company: a transaction costs as much as many receipts
 STORE_RETRY: Final = timedelta(seconds=1)
 RUN_METHOD: Final = "RUN"  # of a callback that an adapter's `run` delivered
 
@@ -150,6 +151,8 @@ class Intake:
                 readings = await self._next()
                 if readings:
                     await self._apply(readings)
+                    if 0 < len(self._remembered) < BATCH_MAX:
+                        await asyncio.sleep(GATHER_SECONDS)
                     continue
             except StoreUnavailable as exc:
                 self._log.warning("store_unavailable", detail=str(exc))

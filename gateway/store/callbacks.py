@@ -6,6 +6,7 @@ import sqlite3
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from itertools import chain
 from typing import Any, Final
 
 import msgspec
@@ -16,7 +17,7 @@ from gateway.store.codec import from_micros, micros_of, micros_or_none, to_json,
 from gateway.store.counters import Moves
 from gateway.store.database import Database
 from gateway.store.inbound import InboundContext, store_inbound
-from gateway.store.receipts import ReceiptContext, merge_receipt, message_meant, purge_parked
+from gateway.store.receipts import ReceiptContext, merge_receipts, message_meant, purge_parked
 from gateway.store.templates import change_template
 from gateway.store.wishes import Wish, record_wish
 
@@ -31,6 +32,8 @@ _NOT_KEPT: Final = frozenset(
         *("keep-alive", "transfer-encoding", "user-agent", "via"),
     }
 )
+_INSERT_SIZES: Final = (64, 16, 4, 1)  # rows of one statement: few sizes, so that all are prepared once
+
 WAITING, READ, UNREADABLE = 0, 1, 2
 
 
@@ -114,11 +117,7 @@ class CallbackStore:
         stored = tuple(Callback(id=self._ids.take(), sender=sender, request=request) for sender, request in requests)
         micros = to_micros(now)
         rows = [(one.id, one.sender, micros, _without_body(one.request), one.request.body) for one in stored]
-        await self._database.write(
-            lambda conn: conn.executemany(
-                "INSERT INTO callbacks (id, sender, received_at, request, body) VALUES (?, ?, ?, ?, ?)", rows
-            )
-        )
+        await self._database.write(lambda conn: _insert(conn, rows))
         return stored
 
     async def waiting(self, limit: int) -> tuple[Callback, ...]:
@@ -141,17 +140,20 @@ class CallbackStore:
 
         def operation(conn: sqlite3.Connection) -> Applied:
             applied, moves = Applied(), Moves()
+            _apply_receipts(conn, readings, micros, moves, applied)
             for reading in readings:
                 if reading.context is not None:
                     for event in reading.events:
-                        _apply(conn, reading.context, event, micros, moves, self._ids.take, applied)
+                        _apply(conn, reading.context, event, micros, self._ids.take, applied)
             applied.looks = moves.write(conn, micros)
-            conn.executemany(
-                "UPDATE callbacks SET state = ?, events = ?, problem = ? WHERE id = ?",
-                [
-                    (READ if one.problem is None else UNREADABLE, len(one.events), one.problem, one.callback)
-                    for one in readings
-                ],
+            rows = [
+                (one.callback, READ if one.problem is None else UNREADABLE, len(one.events), one.problem)
+                for one in readings
+            ]
+            conn.execute(
+                "UPDATE callbacks SET state = j.value ->> 1, events = j.value ->> 2, problem = j.value ->> 3 "
+                "FROM (SELECT value FROM json_each(?) LIMIT -1) AS j WHERE id = j.value ->> 0",
+                (to_json(rows),),
             )
             return applied
 
@@ -204,21 +206,44 @@ class CallbackStore:
         await self._database.write(lambda conn: purge_parked(conn, to_micros(now - PARKED)))
 
 
+def _insert(conn: sqlite3.Connection, rows: Sequence[tuple[Any, ...]]) -> None:
+    """Many rows by one statement: the writer gives the interpreter up for each statement, and has to wait for it."""
+    start = 0
+    while start < len(rows):
+        size = next(size for size in _INSERT_SIZES if size <= len(rows) - start)
+        values = ", ".join(["(?, ?, ?, ?, ?)"] * size)
+        conn.execute(
+            f"INSERT INTO callbacks (id, sender, received_at, request, body) VALUES {values}",
+            tuple(chain.from_iterable(rows[start : start + size])),
+        )
+        start += size
+
+
+def _apply_receipts(
+    conn: sqlite3.Connection, readings: Sequence[Reading], now: int, moves: Moves, applied: Applied
+) -> None:
+    """All receipts of a sender together: they are most of what comes in."""
+    by_sender: dict[SenderId, tuple[SenderContext, list[Receipt]]] = {}
+    for reading in readings:
+        if reading.context is not None:
+            receipts = [event for event in reading.events if isinstance(event, Receipt)]
+            by_sender.setdefault(reading.context.sender, (reading.context, []))[1].extend(receipts)
+    for context, receipts in by_sender.values():
+        if receipts:
+            merged = merge_receipts(conn, context.of_receipts(), receipts, now, moves)
+            applied.merged += merged
+            applied.parked += len(receipts) - merged
+
+
 def _apply(
     conn: sqlite3.Connection,
     context: SenderContext,
     event: Event,
     now: int,
-    moves: Moves,
     take_id: Callable[[], int],
     applied: Applied,
 ) -> None:
     match event:
-        case Receipt():
-            if merge_receipt(conn, context.of_receipts(), event, now, moves):
-                applied.merged += 1
-            else:
-                applied.parked += 1
         case Inbound():
             applied.inbound += store_inbound(conn, context.of_inbound(), event, now, take_id) is not None
         case Consent():

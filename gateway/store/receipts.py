@@ -1,11 +1,15 @@
-"""Receipts are merged into messages, recipients and books: part of whatever transaction brings them."""
+"""Receipts are merged into messages, recipients and books: part of whatever transaction brings them.
+
+Many at once, by a handful of statements whatever their number: read what they are about, decide in memory, write what
+has changed.
+"""
 
 from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Final
+from dataclasses import dataclass, field
+from typing import Any, Final
 
 import msgspec
 
@@ -24,6 +28,7 @@ _SAID_AT: Final = {
     MessageStatus.DELIVERED: "delivered_at",
     MessageStatus.READ: "read_at",
 }
+_ENDED: Final = POSITIVE | NEGATIVE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,31 +41,67 @@ class ReceiptContext:
     receipt_deadline: int
 
 
-@dataclass(frozen=True, slots=True)
-class _Known:
-    """A message as it stands before a receipt."""
+@dataclass(slots=True)
+class _Message:
+    """A message as its receipts change it. `before`: its status when they came."""
 
     id: MessageId
-    status: MessageStatus
+    before: MessageStatus
     action: int | None
     seq: int | None
     attempted_at: int | None
     due_at: int | None
     named: bool  # the provider's ids of it are known
-    said: Mapping[str, int | None]
+    said: dict[str, int | None]  # when each status was reached
+    status: MessageStatus = MessageStatus.PENDING
+    last_word: Receipt | None = None  # the receipt that gave it its status
+    news: list[tuple[int, str, str | None]] = field(default_factory=list)  # instant, status, reason
+    provider_ids: tuple[str, ...] = ()
+    dead: Receipt | None = None  # it says that nobody has this address
+
+    def hear(self, receipt: Receipt, now: int) -> None:
+        """Take one receipt in. One that says nothing new changes nothing."""
+        reported = STATUSES[receipt.status]
+        after = after_receipt(self.status, reported)
+        said = _SAID_AT.get(reported)
+        first = said is not None and self.said[said] is None
+        if not self.named and receipt.provider_ids:
+            self.named, self.provider_ids = True, receipt.provider_ids
+        if after is self.status and not first:
+            return
+        at = now if receipt.at is None else to_micros(receipt.at)
+        if said is not None and first:
+            self.said[said] = at
+        if after is not self.status:
+            self.status, self.last_word = after, receipt
+            if after not in NEGATIVE and self.said["accepted_at"] is None:
+                self.said["accepted_at"] = at
+            if receipt.address_dead and after in NEGATIVE:
+                self.dead = receipt
+        self.news.append((at, reported.label, receipt.reason))
 
 
-def merge_receipt(conn: sqlite3.Connection, context: ReceiptContext, receipt: Receipt, now: int, moves: Moves) -> bool:
-    """Merge one receipt, or park it where its message is not known by that id yet. True if it was merged.
+def merge_receipts(
+    conn: sqlite3.Connection, context: ReceiptContext, receipts: Sequence[Receipt], now: int, moves: Moves
+) -> int:
+    """Merge them, or park them where their messages are not known by that id yet; how many were merged.
 
-    A receipt that says nothing new changes nothing: repeating it is harmless.
+    Order and repetition do not matter: merging them again changes nothing.
     """
-    known = _find(conn, context.sender, receipt)
-    if known is None:
-        _park(conn, context.sender, receipt, now)
-        return False
-    _merge(conn, context, known, receipt, now, moves)
-    return True
+    targets = _targets(conn, context.sender, receipts)
+    messages = _read(conn, context.sender, targets)
+    merged = 0
+    for receipt, target in zip(receipts, targets, strict=True):
+        message = None if target is None else messages.get(target)
+        if message is None:
+            _park(conn, context.sender, receipt, now)
+            continue
+        message.hear(receipt, now)
+        merged += 1
+    heard = [message for message in messages.values() if message.news or message.provider_ids]
+    if heard:
+        _write(conn, context, heard, moves, now)
+    return merged
 
 
 def name_messages(
@@ -71,15 +112,15 @@ def name_messages(
     moves: Moves,
 ) -> None:
     """Messages got ids at their provider: write them down, and merge the receipts that were quicker than this."""
-    rows = [(context.sender, provider_id, message) for message, ids in named for provider_id in ids]
-    conn.executemany("INSERT OR IGNORE INTO provider_ids (sender, provider_id, message) VALUES (?, ?, ?)", rows)
+    _keep_ids(conn, context.sender, named)
     parked = conn.execute(
         "DELETE FROM parked_receipts WHERE sender = ? AND provider_id IN (SELECT value FROM json_each(?)) "
         "RETURNING receipt",
-        (context.sender, to_json([provider_id for _, provider_id, _ in rows])),
+        (context.sender, to_json([provider_id for _, ids in named for provider_id in ids])),
     ).fetchall()
-    for (text,) in parked:
-        merge_receipt(conn, context, msgspec.json.decode(text, type=Receipt), now, moves)
+    if parked:
+        receipts = [msgspec.json.decode(text, type=Receipt) for (text,) in parked]
+        merge_receipts(conn, context, receipts, now, moves)
 
 
 def message_by_provider_id(conn: sqlite3.Connection, sender: int, provider_ids: Iterable[str]) -> MessageId | None:
@@ -96,40 +137,53 @@ def message_by_provider_id(conn: sqlite3.Connection, sender: int, provider_ids: 
 def message_meant(
     conn: sqlite3.Connection, sender: int, ref: str | None, provider_ids: Iterable[str]
 ) -> MessageId | None:
-    """The outbound message of this sender that a provider speaks of: by our `ref`, else by its own ids."""
+    """The message of this sender that a provider speaks of: by our `ref`, else by its own ids."""
     number = None if ref is None else parse_id(MESSAGE, ref)
     if number is not None:
-        row = conn.execute("SELECT 1 FROM messages WHERE id = ? AND sender = ? AND direction = 0", (number, sender))
-        if row.fetchone() is not None:
+        row = conn.execute("SELECT 1 FROM messages WHERE id = ? AND sender = ?", (number, sender)).fetchone()
+        if row is not None:
             return MessageId(number)
     return message_by_provider_id(conn, sender, provider_ids)
 
 
-_FIND: Final = (
-    "SELECT id, status, action, seq, attempted_at, due_at, provider_ids IS NOT NULL, "
-    "accepted_at, sent_at, delivered_at, read_at FROM messages WHERE id = ? AND sender = ?"
-)
+def purge_parked(conn: sqlite3.Connection, before: int) -> int:
+    """Forget parked receipts that came before this instant (microseconds); how many."""
+    return conn.execute("DELETE FROM parked_receipts WHERE received_at < ?", (before,)).rowcount
 
 
-def _find(conn: sqlite3.Connection, sender: int, receipt: Receipt) -> _Known | None:
-    number = None if receipt.ref is None else parse_id(MESSAGE, receipt.ref)
-    row = None if number is None else conn.execute(_FIND, (number, sender)).fetchone()
-    if row is None:
-        by_id = message_by_provider_id(conn, sender, receipt.provider_ids)
-        row = None if by_id is None else conn.execute(_FIND, (by_id, sender)).fetchone()
-    if row is None:
-        return None
-    id, status, action, seq, attempted_at, due_at, named, *said = row
-    return _Known(
-        MessageId(id),
-        MessageStatus(status),
-        action,
-        seq,
-        attempted_at,
-        due_at,
-        bool(named),
-        dict(zip(_SAID_AT.values(), said, strict=True)),
-    )
+def _targets(conn: sqlite3.Connection, sender: int, receipts: Sequence[Receipt]) -> list[MessageId | None]:
+    """For each receipt its message: by our ref if this sender has sent such a one, else by the provider's ids."""
+    refs = [None if receipt.ref is None else parse_id(MESSAGE, receipt.ref) for receipt in receipts]
+    wanted = [ref for ref in refs if ref is not None]
+    own = {
+        id
+        for (id,) in conn.execute(
+            "SELECT m.id FROM json_each(?) AS j CROSS JOIN messages AS m ON m.id = j.value WHERE m.sender = ?",
+            (to_json(wanted), sender),
+        )
+    }
+    return [
+        MessageId(ref) if ref is not None and ref in own else message_by_provider_id(conn, sender, receipt.provider_ids)
+        for ref, receipt in zip(refs, receipts, strict=True)
+    ]
+
+
+def _read(conn: sqlite3.Connection, sender: int, targets: Sequence[MessageId | None]) -> dict[MessageId, _Message]:
+    ids = sorted({target for target in targets if target is not None})
+    rows = conn.execute(
+        "SELECT m.id, m.status, m.action, m.seq, m.attempted_at, m.due_at, m.provider_ids IS NOT NULL, "
+        "m.accepted_at, m.sent_at, m.delivered_at, m.read_at "
+        "FROM json_each(?) AS j CROSS JOIN messages AS m ON m.id = j.value WHERE m.sender = ?",
+        (to_json(ids), sender),
+    ).fetchall()
+    messages = {}
+    for id, status, action, seq, attempted_at, due_at, named, *said in rows:
+        instants = dict(zip(_SAID_AT.values(), said, strict=True))
+        present = MessageStatus(status)
+        messages[MessageId(id)] = _Message(
+            MessageId(id), present, action, seq, attempted_at, due_at, bool(named), instants, present
+        )
+    return messages
 
 
 def _park(conn: sqlite3.Connection, sender: int, receipt: Receipt, now: int) -> None:
@@ -141,123 +195,122 @@ def _park(conn: sqlite3.Connection, sender: int, receipt: Receipt, now: int) -> 
         )
 
 
-def _merge(
-    conn: sqlite3.Connection, context: ReceiptContext, known: _Known, receipt: Receipt, now: int, moves: Moves
+def _write(
+    conn: sqlite3.Connection, context: ReceiptContext, heard: Sequence[_Message], moves: Moves, now: int
 ) -> None:
-    reported = STATUSES[receipt.status]
-    after = after_receipt(known.status, reported)
-    if not _is_news(known, reported, after):
-        return
-    at = now if receipt.at is None else to_micros(receipt.at)
-    _write_message(conn, context, known, receipt, after, at)
+    moved = [message for message in heard if message.status is not message.before]
+    _write_instants(conn, heard)
+    if moved:
+        _write_statuses(conn, context, moved)
+        _move_recipients(conn, context, moved, moves)
     conn.execute(
-        "INSERT INTO message_history (message, at, kind, status, detail) VALUES (?, ?, 'receipt', ?, ?)",
-        (known.id, at, reported.label, receipt.reason),
+        "INSERT INTO message_history (message, at, kind, status, detail) "
+        "SELECT value ->> 0, value ->> 1, 'receipt', value ->> 2, value ->> 3 FROM json_each(?)",
+        (to_json([(message.id, *news) for message in heard for news in message.news]),),
     )
-    if after is not known.status and known.action is not None and known.seq is not None:
-        _move_recipient(conn, context, known, receipt, after, moves)
-    if receipt.address_dead and after in NEGATIVE:
-        suppress(conn, [known.id], category="all", reason=receipt.reason, source="bounce", now=now)
-
-
-def _is_news(known: _Known, reported: MessageStatus, after: MessageStatus) -> bool:
-    """Whether the receipt raises the status, or tells when a lower one was reached for the first time."""
-    said = _SAID_AT.get(reported)
-    return after is not known.status or (said is not None and known.said[said] is None)
-
-
-def _write_message(
-    conn: sqlite3.Connection, context: ReceiptContext, known: _Known, receipt: Receipt, after: MessageStatus, at: int
-) -> None:
-    changes: dict[str, object] = {}
-    said = _SAID_AT.get(STATUSES[receipt.status])
-    if said is not None and known.said[said] is None:
-        changes[said] = at
-    if after is not known.status:
-        negative = after in NEGATIVE
-        changes |= {
-            "status": after,
-            "code": _code(receipt) if negative else None,
-            "reason": receipt.reason if negative else None,
-            "provider_code": receipt.provider_code if negative else None,
-            "due_at": _due_at(context, known, after),
-            "lease_until": None,
-            "not_before": None,
-        }
-        if not negative and known.said["accepted_at"] is None:
-            changes.setdefault("accepted_at", at)
-    if changes:
-        assignments = ", ".join(f"{column} = ?" for column in changes)
-        conn.execute(f"UPDATE messages SET {assignments} WHERE id = ?", (*changes.values(), known.id))
-    if receipt.provider_ids and not known.named:
-        ids = to_json(receipt.provider_ids)
-        conn.execute("UPDATE messages SET provider_ids = ? WHERE id = ?", (ids, known.id))
+    named = [(message.id, message.provider_ids) for message in heard if message.provider_ids]
+    if named:
+        _keep_ids(conn, context.sender, named)
         conn.executemany(
-            "INSERT OR IGNORE INTO provider_ids (sender, provider_id, message) VALUES (?, ?, ?)",
-            [(context.sender, provider_id, known.id) for provider_id in receipt.provider_ids],
+            "UPDATE messages SET provider_ids = ? WHERE id = ?", [(to_json(ids), message) for message, ids in named]
+        )
+    for message in moved:
+        if message.dead is not None:
+            suppress(conn, [message.id], category="all", reason=message.dead.reason, source="bounce", now=now)
+
+
+def _keep_ids(conn: sqlite3.Connection, sender: int, named: Sequence[tuple[MessageId, Sequence[str]]]) -> None:
+    conn.execute(
+        "INSERT OR IGNORE INTO provider_ids (sender, provider_id, message) "
+        "SELECT ?, value ->> 0, value ->> 1 FROM json_each(?)",
+        (sender, to_json([(provider_id, message) for message, ids in named for provider_id in ids])),
+    )
+
+
+def _write_instants(conn: sqlite3.Connection, heard: Sequence[_Message]) -> None:
+    conn.execute(
+        "UPDATE messages SET accepted_at = j.value ->> 1, sent_at = j.value ->> 2, delivered_at = j.value ->> 3, "
+        "read_at = j.value ->> 4 FROM (SELECT value FROM json_each(?) LIMIT -1) AS j WHERE id = j.value ->> 0",
+        (to_json([(message.id, *message.said.values()) for message in heard]),),
+    )
+
+
+def _write_statuses(conn: sqlite3.Connection, context: ReceiptContext, moved: Sequence[_Message]) -> None:
+    rows = []
+    for message in moved:
+        last = message.last_word if message.status in NEGATIVE else None
+        code, reason, provider_code = (
+            (None, None, None) if last is None else (_code(last), last.reason, last.provider_code)
+        )
+        rows.append((message.id, message.status, code, reason, provider_code, _due_at(context, message)))
+    conn.execute(
+        "UPDATE messages SET status = j.value ->> 1, code = j.value ->> 2, reason = j.value ->> 3, "
+        "provider_code = j.value ->> 4, due_at = j.value ->> 5, lease_until = NULL, not_before = NULL "
+        "FROM (SELECT value FROM json_each(?) LIMIT -1) AS j WHERE id = j.value ->> 0",
+        (to_json(rows),),
+    )
+
+
+def _due_at(context: ReceiptContext, message: _Message) -> int | None:
+    """When the reconciler must look at it again: a message that is at its end never."""
+    if message.status in _ENDED or not context.awaits_receipts:
+        return None
+    if message.before in (MessageStatus.ACCEPTED, MessageStatus.SENT) and message.due_at is not None:
+        return message.due_at
+    return (message.attempted_at or 0) + context.receipt_deadline
+
+
+def _move_recipients(
+    conn: sqlite3.Connection, context: ReceiptContext, moved: Sequence[_Message], moves: Moves
+) -> None:
+    """Those whose present message this is; somebody in a later round has another one."""
+    by_id = {message.id: message for message in moved if message.action is not None}
+    if not by_id:
+        return
+    rows = conn.execute(
+        "SELECT r.action, r.seq, r.message, r.state, r.batch, r.attempts, r.code "
+        "FROM json_each(?) AS j CROSS JOIN recipients AS r ON r.action = j.value ->> 1 AND r.seq = j.value ->> 2 "
+        "WHERE r.message = j.value ->> 0",
+        (to_json([(message.id, message.action, message.seq) for message in by_id.values()]),),
+    ).fetchall()
+    changes = [change for row in rows for change in _moved(context, by_id[row[2]], row, moves)]
+    if changes:
+        conn.execute(
+            "UPDATE recipients SET state = j.value ->> 2, code = j.value ->> 3, reason = j.value ->> 4, "
+            "attempts = attempts + (j.value ->> 5), not_before = NULL "
+            "FROM (SELECT value FROM json_each(?) LIMIT -1) AS j "
+            "WHERE action = j.value ->> 0 AND seq = j.value ->> 1",
+            (to_json(changes),),
         )
 
 
-def _due_at(context: ReceiptContext, known: _Known, after: MessageStatus) -> int | None:
-    """When the reconciler must look at it again: a message that is at its end never."""
-    if after in POSITIVE or after in NEGATIVE or not context.awaits_receipts:
-        return None
-    if known.status in (MessageStatus.ACCEPTED, MessageStatus.SENT) and known.due_at is not None:
-        return known.due_at
-    return (known.attempted_at or 0) + context.receipt_deadline
-
-
-def _move_recipient(
-    conn: sqlite3.Connection,
-    context: ReceiptContext,
-    known: _Known,
-    receipt: Receipt,
-    after: MessageStatus,
-    moves: Moves,
-) -> None:
-    row = conn.execute(
-        "SELECT state, batch, attempts, code FROM recipients WHERE action = ? AND seq = ? AND message = ?",
-        (known.action, known.seq, known.id),
-    ).fetchone()
-    if row is None or known.action is None:
-        return  # the recipient is in a later round, with a message of its own
-    state, batch, attempts, code = RecipientState(row[0]), row[1], row[2], row[3]
-    if code == "unconfirmed" and after in POSITIVE | NEGATIVE:
-        moves.unconfirmed(known.action, -1)
-    event = recipient_event(state, after, awaits_receipts=context.awaits_receipts)
+def _moved(
+    context: ReceiptContext, message: _Message, row: Sequence[Any], moves: Moves
+) -> Iterable[tuple[int, int, RecipientState, str | None, str | None, bool]]:
+    """What becomes of one recipient: its new state, code and reason, and whether this was an attempt."""
+    action, seq, _, number, batch, attempts, code = row
+    state = RecipientState(number)
+    confirmed = code == "unconfirmed" and message.status in _ENDED
+    if confirmed:
+        moves.unconfirmed(action, -1)
+    event = recipient_event(state, message.status, awaits_receipts=context.awaits_receipts)
     if event is None:
-        if code == "unconfirmed" and after in POSITIVE:
-            _clear_code(conn, known)
+        if confirmed:
+            yield action, seq, state, None, None, False
         return
-    failed = event is RecipientEvent.FAIL
-    tried_now = state is RecipientState.IN_FLIGHT
-    conn.execute(
-        "UPDATE recipients SET state = ?, code = ?, reason = ?, not_before = NULL, attempts = attempts + ? "
-        "WHERE action = ? AND seq = ?",
-        (
-            moves.move(known.action, batch, state, event),
-            _code(receipt) if failed else None,
-            receipt.reason if failed else None,
-            tried_now,
-            known.action,
-            known.seq,
-        ),
-    )
+    last = message.last_word if event is RecipientEvent.FAIL else None
     if batch is not None and attempts == 0 and state in (RecipientState.IN_FLIGHT, RecipientState.PENDING):
-        moves.tried(known.action, batch)
-
-
-def _clear_code(conn: sqlite3.Connection, known: _Known) -> None:
-    conn.execute(
-        "UPDATE recipients SET code = NULL, reason = NULL WHERE action = ? AND seq = ?", (known.action, known.seq)
+        moves.tried(action, batch)
+    yield (
+        action,
+        seq,
+        moves.move(action, batch, state, event),
+        None if last is None else _code(last),
+        None if last is None else last.reason,
+        state is RecipientState.IN_FLIGHT,
     )
 
 
 def _code(receipt: Receipt) -> str:
     """Why it failed: what the adapter says, else what became of it."""
     return receipt.status.value if receipt.code is None else receipt.code.value
-
-
-def purge_parked(conn: sqlite3.Connection, before: int) -> int:
-    """Forget parked receipts that came before this instant (microseconds); how many."""
-    return conn.execute("DELETE FROM parked_receipts WHERE received_at < ?", (before,)).rowcount

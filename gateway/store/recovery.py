@@ -14,7 +14,7 @@ from gateway.core.states import MessageStatus, RecipientEvent, RecipientState
 from gateway.store.codec import from_json, from_micros, micros_or_none, to_micros
 from gateway.store.counters import Moves
 from gateway.store.database import Database
-from gateway.store.receipts import ReceiptContext, merge_receipt
+from gateway.store.receipts import ReceiptContext, merge_receipts
 
 UNCONFIRMED = "no receipt came by the deadline"
 STEP = 500  # messages per transaction: a crash leaves at most W a sender, a receipt deadline may bring many at once
@@ -164,7 +164,7 @@ def _merge(conn: sqlite3.Connection, finding: Finding, now: int, moves: Moves) -
     """A receipt that was asked for; until it is the last one, the message is asked about again."""
     assert finding.receipt is not None
     assert finding.context is not None
-    merge_receipt(conn, finding.context, finding.receipt, now, moves)
+    merge_receipts(conn, finding.context, [finding.receipt], now, moves)
     row = conn.execute(
         "SELECT status FROM messages WHERE id = ? AND due_at IS NOT NULL", (finding.message.id,)
     ).fetchone()

@@ -94,8 +94,10 @@ def _name(conn: sqlite3.Connection, turn: Turn, moves: Moves) -> None:
     """After everything else is recorded, so that receipts which were quicker than their record are merged into it."""
     named = [(result.message, result.provider_ids) for result in turn.results if result.provider_ids]
     if named:
-        conn.executemany(
-            "UPDATE messages SET provider_ids = ? WHERE id = ?", [(to_json(ids), message) for message, ids in named]
+        conn.execute(
+            "UPDATE messages SET provider_ids = j.value ->> 1 "
+            "FROM (SELECT value FROM json_each(?) LIMIT -1) AS j WHERE id = j.value ->> 0",
+            (to_json([(message, ids) for message, ids in named]),),
         )
         name_messages(conn, turn.receipts, named, turn.now, moves)
 
