@@ -58,7 +58,7 @@ class Deferred:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PolicyFailed:
-    """A policy raised: the message is neither sent nor spent."""
+    """A policy, or the adapter that was asked what it refuses, raised: the message is neither sent nor spent."""
 
     policy: str
     detail: str
@@ -134,7 +134,9 @@ class Gatekeeper:
                 return PolicyFailed(policy=policy.name, detail=f"{type(exc).__name__}: {exc}")
         return strictest(verdicts)
 
-    def prepare(self, content: CompiledContent, action: ActionId, candidate: Candidate) -> Prepared | Declined:
+    def prepare(
+        self, content: CompiledContent, action: ActionId, candidate: Candidate
+    ) -> Prepared | Declined | PolicyFailed:
         """Render and let the adapter refuse what it knows it cannot send."""
         again = candidate.message is not None
         message = candidate.message if candidate.message is not None else MessageId(self._ids.take())
@@ -145,14 +147,19 @@ class Gatekeeper:
             return Declined(event=RecipientEvent.FAIL, code="missing_variable", reason=f"No value for {exc.name}")
         except TemplateFault as exc:
             return Declined(event=RecipientEvent.FAIL, code="content_rejected", reason=str(exc))
-        rejected = self._sender.adapter.refuse(outbound)
+        try:
+            rejected = self._sender.adapter.refuse(outbound)
+            cost = self.cost(outbound)
+        # A stranger's code, asked before anything is written: like a policy that raises it neither sends nor spends.
+        except Exception as exc:  # noqa: BLE001
+            return PolicyFailed(policy=f"adapter {self._sender.adapter_name}", detail=f"{type(exc).__name__}: {exc}")
         if rejected is not None:
             return _refused(rejected)
         return Prepared(
             message=message,
             again=again,
             outbound=outbound,
-            cost=self.cost(outbound),
+            cost=cost,
             frozen=frozen,
             first_attempt_at=candidate.first_attempt_at,
             candidate=candidate,

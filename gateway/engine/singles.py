@@ -9,9 +9,10 @@ from datetime import datetime
 from typing import Any, Final, Literal
 
 import msgspec
+import structlog
 
 from gateway.clock import Clock
-from gateway.contract import Defer, Deny, Rejected
+from gateway.contract import Defer, Deny, Outbound, Rejected
 from gateway.core.content import MessageContent, TemplateContent
 from gateway.core.gate import reason_text
 from gateway.core.ids import IdSequence, MessageId
@@ -258,7 +259,15 @@ class SingleFeed:
             message=single.id,
             again=True,
             outbound=outbound,
-            cost=self._gatekeeper.cost(outbound),
+            cost=self._cost(outbound),
             frozen={},
             first_attempt_at=single.first_attempt_at,
         )
+
+    def _cost(self, outbound: Outbound) -> int:
+        try:
+            return self._gatekeeper.cost(outbound)
+        # A stranger's code: it must not stop the sender for a message that was accepted long ago.
+        except Exception as exc:  # noqa: BLE001
+            structlog.get_logger("gateway.singles").error("cost_raised", sender=self._sender.name, exc_info=exc)
+            return 1

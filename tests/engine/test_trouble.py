@@ -8,12 +8,12 @@ from datetime import timedelta
 import msgspec
 import pytest
 
-from gateway.contract import Allow, Code, Defer, Deny, Facts, Rejected, SendPolicy, Verdict
+from gateway.contract import Allow, Code, Defer, Deny, Facts, Outbound, Rejected, SendPolicy, Verdict
 from gateway.core.ids import IdSequence
 from gateway.core.schedule import Drip, Schedule, parse_every
 from gateway.store.database import Database
 from gateway.testing.clock import FakeClock
-from tests.engine.world import World
+from tests.engine.world import FakeAdapter, World
 
 NOW = Schedule(mode="now", time_zone="UTC")
 
@@ -132,3 +132,18 @@ async def test_a_full_disk_stops_sending_before_the_intent_and_goes_on_by_itself
     await world.advance(timedelta(minutes=2), step=timedelta(seconds=20))
     assert await world.states(action) == {"succeeded": 50}
     assert set(world.provider.refs.values()) == {1}
+
+
+async def test_an_adapter_that_raises_when_it_is_asked_what_it_refuses_is_held_like_a_policy(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(self: FakeAdapter, message: Outbound) -> Rejected | None:
+        raise KeyError("a bug of the adapter")
+
+    monkeypatch.setattr(FakeAdapter, "refuse", broken)
+    await world.contacts(3)
+    action = await world.create(NOW)
+    assert await world.status(action) == "paused"
+    assert await world.states(action) == {"pending": 3}
+    rows = await world.sql("SELECT pause_reason, pause_detail FROM bulk_actions WHERE id = ?", action)
+    assert rows == [("policy_error", "Policy 'adapter fake' failed: KeyError: 'a bug of the adapter'")]
