@@ -9,8 +9,8 @@ from typing import Any, ClassVar
 from gateway import Adapter, Outbound, Tools, registry
 from gateway.testing.conformance import AdapterConformance, OperationConformance, PolicyConformance
 from gateway.testing.conformance_installed import installed_plugin
+from gateway.testing.doubles import make_message
 from gateway.testing.smtp_server import SmtpServer
-from gateway.testing.tools import make_message
 from gateway.validation import convert
 from gateway_contacts import AddTags, DeleteContacts, RemoveTags, RestoreContacts, SetAttributes
 from gateway_email.channel import EMAIL

@@ -23,7 +23,7 @@ import gateway
 from gateway.testing.cases import Cases
 from gateway.testing.conformance import AdapterConformance, Broken, OperationConformance, PolicyConformance
 from gateway.testing.conformance_network import BeyondLoopback, loopback
-from gateway.testing.tools import ScriptedHttp, json_reply
+from gateway.testing.doubles import ScriptedHttp, json_reply
 
 SOURCE = Path(__file__).parent / "thirdparty" / "gateway-carrier-pigeon"
 SETTINGS = {"url": "https://loft.example", "token": "canary-of-tokens", "seal_secret": "canary-of-seals"}

@@ -41,7 +41,7 @@ from gateway.testing.conformance_requests import (
     with_proof,
 )
 from gateway.testing.conformance_subject import AdapterSubject
-from gateway.testing.tools import NOW, text_reply
+from gateway.testing.doubles import NOW, text_reply
 
 EVENTS: Final = (Receipt, Inbound, Consent, TemplateChange)
 EXCHANGED_MAX: Final = 20_000  # requests with one wrong value in them

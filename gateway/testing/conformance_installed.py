@@ -48,7 +48,7 @@ from gateway.testing.conformance_checks import (
 from gateway.testing.conformance_network import loopback
 from gateway.testing.conformance_provider import BODIES
 from gateway.testing.conformance_samples import CALLERS, CONTACTS, FACTS, INBOUNDS
-from gateway.testing.tools import make_tools
+from gateway.testing.doubles import make_tools
 from gateway.validation import convert
 
 ADDRESSES: Final = (

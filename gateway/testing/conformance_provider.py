@@ -9,7 +9,7 @@ from typing import Any, Final
 from urllib.parse import unquote_plus
 
 from gateway.contract import HttpResponse
-from gateway.testing.tools import HttpCall, Reply, ScriptedHttp, text_reply
+from gateway.testing.doubles import HttpCall, Reply, ScriptedHttp, text_reply
 
 LOGIN_PAGE: Final = (
     b"<!DOCTYPE html><html><head><title>Welcome</title></head><body><form action='/login'>Please log in"

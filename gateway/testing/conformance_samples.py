@@ -8,7 +8,7 @@ from typing import Final
 import msgspec
 
 from gateway.contract import Caller, ContactView, Facts, Inbound
-from gateway.testing.tools import NOW
+from gateway.testing.doubles import NOW
 
 _FACTS: Final = Facts(
     now=NOW,

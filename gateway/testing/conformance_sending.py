@@ -17,7 +17,7 @@ from gateway.testing.conformance_checks import promise, secrets_of
 from gateway.testing.conformance_promises import ending
 from gateway.testing.conformance_provider import Crowd, garbage_like, mistyped, written
 from gateway.testing.conformance_subject import AdapterSubject
-from gateway.testing.tools import Hang, RecordingLog, text_reply
+from gateway.testing.doubles import Hang, RecordingLog, text_reply
 
 AT_ONCE_MAX: Final = 50
 ASKED: Final = timedelta(seconds=119)  # of the 120 that `throttled` asks for; the adapter's clock may have moved

@@ -15,7 +15,7 @@ from gateway.testing.conformance_checks import Broken, converted, promise
 from gateway.testing.conformance_network import loopback
 from gateway.testing.conformance_promises import ending, run
 from gateway.testing.conformance_provider import Provider
-from gateway.testing.tools import HttpCall, RecordingLog, Reply, make_message, make_tools, text_reply
+from gateway.testing.doubles import HttpCall, RecordingLog, Reply, make_message, make_tools, text_reply
 
 _NEEDED: Final = ("adapter_type", "address", "channel")
 __tracebackhide__: Final = True  # a broken promise is told by its message

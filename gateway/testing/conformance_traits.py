@@ -28,7 +28,7 @@ from gateway.testing.conformance_promises import ending, for_all
 from gateway.testing.conformance_provider import GARBAGE
 from gateway.testing.conformance_subject import AdapterSubject
 from gateway.testing.conformance_values import messages, texts
-from gateway.testing.tools import text_reply
+from gateway.testing.doubles import text_reply
 
 REGIONS: Final = (None, "US", "NG", "DE")
 

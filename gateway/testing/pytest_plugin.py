@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def gateway_tools() -> Callable[..., Tools]:
-    """Makes what an adapter is given, `gateway.testing.tools.make_tools`: a scripted HTTP, a log that remembers."""
-    make: Callable[..., Tools] = import_module("gateway.testing.tools").make_tools
+    """Makes what an adapter is given, `gateway.testing.doubles.make_tools`: a scripted HTTP, a log that remembers."""
+    make: Callable[..., Tools] = import_module("gateway.testing.doubles").make_tools
     return make
 
 

@@ -158,10 +158,14 @@ class ErrorTable:
 
 @dataclass(frozen=True, slots=True)
 class MetaError:
-    """An error as Meta tells it, in an answer or in a callback: its code, and its own words without line breaks."""
+    """An error as Meta tells it, in an answer or in a callback: its code, and its own words without line breaks.
+
+    `transient`: Meta says that it will pass, which counts only where the table knows nothing.
+    """
 
     code: int | None
     said: str = ""
+    transient: bool = False
 
 
 def meta_error(value: object) -> MetaError | None:
@@ -175,7 +179,7 @@ def meta_error(value: object) -> MetaError | None:
     data = value.get("error_data")
     details = cleaned(data.get("details")) if isinstance(data, dict) else ""
     said = details or _CODE_PREFIX.sub("", cleaned(value.get("message"))) or cleaned(value.get("title"))
-    return MetaError(code, said) if code is not None or said else None
+    return MetaError(code, said, value.get("is_transient") is True) if code is not None or said else None
 
 
 def error_code(value: object) -> int | None:

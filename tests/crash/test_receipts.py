@@ -27,9 +27,7 @@ api_url = "{url}"
 """
 
 
-@pytest.mark.parametrize(
-    "point", ["receipt_stored:120", "receipt_merged:1", "receipt_merged:4"]
-)
+@pytest.mark.parametrize("point", ["receipt_stored:120", "receipt_merged:1", "receipt_merged:4"])
 async def test_killed_in_the_middle_of_its_receipts_it_reads_what_it_stored(
     point: str, tmp_path: Path, unused_tcp_port: int
 ) -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from gateway.engine.cleaning import Cleaner
 from gateway.testing.conformance import AdapterConformance
-from gateway.testing.tools import make_tools
+from gateway.testing.doubles import make_tools
 from gateway.validation import convert
 from tests import test_conformance
 from tests.fuzz.mutation import mutated

@@ -8,8 +8,8 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from gateway import Files, Outbound, Outcome, Tools
+from gateway.testing.doubles import NOW, RecordingLog, make_tools
 from gateway.testing.smtp_server import Fault, Faults, SmtpServer
-from gateway.testing.tools import NOW, RecordingLog, make_tools
 from gateway.validation import convert
 from gateway_email.settings import SmtpSettings
 from gateway_email.smtp import SmtpAdapter

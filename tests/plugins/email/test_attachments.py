@@ -13,8 +13,8 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from gateway import Accepted, Code, File, FileRefused, FileUnavailable, Media, Rejected, Retry
+from gateway.testing.doubles import MemoryFiles
 from gateway.testing.smtp_server import SmtpServer
-from gateway.testing.tools import MemoryFiles
 from gateway_email import attachments
 from gateway_email.attachments import Attached, Attachments, file_part, media_type, safe_name, shown_files
 from gateway_email.channel import EMAIL

@@ -20,8 +20,8 @@ from hypothesis import strategies as st
 
 from gateway import CallbackRequest, Code, Consent, Event, Receipt
 from gateway.testing.cases import CallbackCase, callback
+from gateway.testing.doubles import RecordingLog
 from gateway.testing.smtp_server import SmtpServer
-from gateway.testing.tools import RecordingLog
 from gateway.validation import convert
 from gateway_email.bounces import BounceReader
 from gateway_email.lmtp import LmtpPlace, LmtpServer

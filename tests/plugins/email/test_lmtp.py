@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from gateway.errors import Invalid
+from gateway.testing.doubles import RecordingLog
 from gateway.testing.smtp_server import SmtpServer
-from gateway.testing.tools import RecordingLog
 from gateway_email import lmtp
 from gateway_email.lmtp import LmtpPlace, LmtpServer
 from gateway_email.smtp import SmtpAdapter

@@ -27,7 +27,7 @@ from gateway import (
     Unknown,
 )
 from gateway.testing.cases import CallbackCase, Cases, SendCase, callback
-from gateway.testing.tools import json_reply, text_reply
+from gateway.testing.doubles import json_reply, text_reply
 from gateway_twilio.errors import ERRORS
 from tests.plugins.twilio.harness import (
     ACCOUNT,

@@ -11,7 +11,7 @@ from urllib.parse import urlencode
 from gateway import CallbackRequest, HttpResponse, Outbound, Question, TemplateUse
 from gateway.contract import Http
 from gateway.testing.cases import callback
-from gateway.testing.tools import NOW, RecordingLog, ScriptedHttp, json_reply, make_message, make_tools
+from gateway.testing.doubles import NOW, RecordingLog, ScriptedHttp, json_reply, make_message, make_tools
 from gateway.validation import convert
 from gateway_twilio.settings import SmsSettings, WhatsAppSettings
 from gateway_twilio.sms import TwilioSms

@@ -13,7 +13,7 @@ import pytest
 
 from gateway import Code, Media, NotSent, Rejected, TemplateUse
 from gateway.errors import Invalid
-from gateway.testing.tools import Hang
+from gateway.testing.doubles import Hang
 from gateway_twilio import gateway_adapters
 from gateway_twilio.adapter import BODY_MAX, MEDIA_COUNT_MAX, MEGABYTE
 from tests.plugins.twilio.harness import (

@@ -7,7 +7,7 @@ from typing import Any
 
 from gateway import CallbackRequest, HttpResponse
 from gateway.testing.cases import callback
-from gateway.testing.tools import json_reply
+from gateway.testing.doubles import json_reply
 from gateway_whatsapp.signature import signature
 
 NUMBER_ID = "106540352242922"

@@ -10,7 +10,7 @@ import pytest
 from cases import CASES, REF, SEAL_SECRET, flight, receipt
 from gateway import Absent, Answer, CannotTell, Found, HttpResponse, Question, Status
 from gateway.testing.conformance import AdapterConformance
-from gateway.testing.tools import (
+from gateway.testing.doubles import (
     NOW,
     ScriptedHttp,
     json_reply,

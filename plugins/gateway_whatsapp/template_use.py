@@ -1,0 +1,82 @@
+"""What `templates` writes about a template and `send` wants back: its shape, and the names of its parameters.
+
+Parameters are named for people: `1` or `first_name` in the body, `header.1` or `header.name` above it, `button.0` for
+the button with index 0. What Meta needs beside the values stands in `details`:
+`{"named": false, "header": "image", "buttons": {"0": "url"}, "unsupported": null}`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final, Literal, get_args
+
+from gateway import TemplateUse
+
+MediaHeader = Literal["image", "video", "document"]
+ButtonKind = Literal["url", "copy_code"]  # a quick reply needs nothing: its payload is its text
+Pairs = tuple[tuple[str, str], ...]
+
+HEADER_PREFIX: Final = "header."
+BUTTON_PREFIX: Final = "button."
+
+_MEDIA_HEADERS: Final[Mapping[object, MediaHeader]] = {kind: kind for kind in get_args(MediaHeader)}
+_BUTTON_KINDS: Final[frozenset[ButtonKind]] = frozenset(get_args(ButtonKind))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shape:
+    """A template with the values for one recipient, sorted into the parts that Meta wants."""
+
+    known: bool  # whether `details` says anything
+    named: bool
+    media_header: MediaHeader | None  # the kind of file that it begins with
+    header_parameters: Pairs
+    body_parameters: Pairs
+    button_parameters: tuple[tuple[str, ButtonKind, str], ...]  # index, kind, value
+    unsupported: str | None
+
+    @classmethod
+    def of(cls, use: TemplateUse) -> Shape:
+        """Without details, of a template that was never listed, the names tell as much as they can."""
+        details, values = use.details, use.parameters
+        unsupported = details.get("unsupported")
+        body = {name: value for name, value in values.items() if not name.startswith((HEADER_PREFIX, BUTTON_PREFIX))}
+        above = _without(HEADER_PREFIX, values)
+        named = details.get("named")
+        return cls(
+            known=bool(details),
+            named=named if isinstance(named, bool) else not all(map(str.isdecimal, (*body, *above))),
+            media_header=media_header(details.get("header")),
+            header_parameters=in_order(above.items()),
+            body_parameters=in_order(body.items()),
+            button_parameters=tuple(
+                (index, _kind(details, index), value)
+                for index, value in in_order(_without(BUTTON_PREFIX, values).items())
+            ),
+            unsupported=unsupported if isinstance(unsupported, str) and unsupported else None,
+        )
+
+
+def media_header(kind: object) -> MediaHeader | None:
+    """The kind of a header that is a file."""
+    return _MEDIA_HEADERS.get(kind) if isinstance(kind, str) else None
+
+
+def _without(prefix: str, values: Mapping[str, str]) -> dict[str, str]:
+    return {name.removeprefix(prefix): value for name, value in values.items() if name.startswith(prefix)}
+
+
+def _kind(details: Mapping[str, Any], index: str) -> ButtonKind:
+    buttons = details.get("buttons")
+    kind = buttons.get(index) if isinstance(buttons, dict) else None
+    return kind if kind in _BUTTON_KINDS else "url"
+
+
+def in_order(pairs: Iterable[tuple[str, str]]) -> Pairs:
+    """Numbers by their value, before names, which stay as they come: positional parameters have no other order."""
+    return tuple(sorted(pairs, key=lambda pair: (not _is_number(pair[0]), int(pair[0]) if _is_number(pair[0]) else 0)))
+
+
+def _is_number(name: str) -> bool:
+    return name.isascii() and name.isdigit() and len(name) < 10
