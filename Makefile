@@ -22,7 +22,7 @@ $(STAMP): pyproject.toml constraints.txt
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,speed]'
 	@touch $@
 
-demo: $(STAMP) ## watch a drip of 500 mails leave over real SMTP, on this machine only
+demo: $(STAMP) ## watch drips of e-mail, SMS and WhatsApp leave, and receipts and replies come back; on this machine only
 	@$(BIN)/gateway demo $(ARGS)
 
 test: $(STAMP) ## run the tests; ARGS="-k drip" for some of them
