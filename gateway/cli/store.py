@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from gateway.cli.frame import FAILED, Frame, fail, framed
+from gateway.clock import SystemClock
 from gateway.daemon import only_one
 from gateway.errors import StoreError
 from gateway.store.backup import copy_to, restore_from
@@ -60,7 +61,7 @@ async def restore(frame: Frame, file: Path) -> None:
     target = frame.config().store_file
     with only_one(target):
         try:
-            paused = restore_from(file, target)
+            paused = restore_from(file, target, SystemClock().now())
         except (sqlite3.DatabaseError, StoreError) as exc:
             fail(f"{file} cannot be restored: {exc} Nothing was changed.")
     frame.show(

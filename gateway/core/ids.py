@@ -23,6 +23,7 @@ SenderId = NewType("SenderId", int)
 ACTION = "ba"
 CONTACT = "ct"
 CONVERSATION = "cv"
+EVENT = "evt"
 MESSAGE = "msg"
 OPT_OUT = "oo"
 TEMPLATE = "tpl"

@@ -133,7 +133,7 @@ class BulkActions:
 
     async def pause(self, asker: Asker, action: ActionId) -> None:
         """Refused `not_pausable`."""
-        await self._store.pause(asker.org, action)
+        await self._store.pause(asker.org, action, self._clock.now())
         self._nudge()
 
     async def resume(self, asker: Asker, action: ActionId) -> None:

@@ -94,7 +94,7 @@ class Hold:
     async def _probe(self, now: datetime) -> None:
         problem = await check(self._sender.adapter)
         if problem is None:
-            if await self._store.release(self._sender.id, by_hand=False):
+            if await self._store.release(self._sender.id, now, by_hand=False):
                 self._log.info("sender_released")
             self._probe_at = None
             await self.refresh()
@@ -143,7 +143,7 @@ class SenderControl:
 
     async def resume(self, sender: Sender) -> None:
         """Lift any hold. A sender that is still unwell is held again by its next attempt."""
-        await self._store.release(sender.id, by_hand=True)
+        await self._store.release(sender.id, self._clock.now(), by_hand=True)
         self._changed()
 
     async def test(self, sender: Sender, to: str | None) -> TestResult:

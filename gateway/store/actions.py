@@ -9,7 +9,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Final
 
 from gateway.core.ids import ACTION, ActionId, OrgId, SenderId, format_id
@@ -23,14 +23,15 @@ from gateway.core.states import (
     RecipientState,
 )
 from gateway.errors import NotFound, Refused
-from gateway.store.codec import from_json, micros_of, micros_or_none, to_json, to_micros
+from gateway.store.allowances import take_creation
+from gateway.store.codec import from_json, micros_or_none, to_json, to_micros
 from gateway.store.counters import COLUMNS, Moves, look
 from gateway.store.database import Database
 from gateway.store.idempotency import Claim, remember
+from gateway.store.outbox import publish_of_action
 from gateway.store.selections import selection_json
 from gateway.store.sweeps import bring_back
 
-RATE_PERIOD: Final = timedelta(minutes=1)
 ORPHANS_AT_ONCE: Final = 50  # chunks of a list deleted in one transaction: 250,000 entries, some 10 ms
 
 
@@ -146,8 +147,9 @@ class ActionStore:
 
         def operation(conn: sqlite3.Connection) -> None:
             now = to_micros(new.now)
-            _take_creation(conn, new.org, now, rate_max)
+            take_creation(conn, new.org, now, rate_max)
             _insert(conn, new, now)
+            publish_of_action(conn, new.id, "created", now, operation=new.operation, requested_by=new.requested_by)
             if new.claim is not None:
                 remember(conn, new.claim, new.made, now)
 
@@ -207,6 +209,7 @@ class ActionStore:
                 "work_argument = NULL, work = CASE work WHEN 'snapshot' THEN 'snapshot' ELSE 'cancel' END WHERE id = ?",
                 (to_micros(now), action),
             )
+            publish_of_action(conn, action, "cancelled", to_micros(now))
             counts = row.counts
             return Cancelled(
                 cancelled=counts.pending + counts.cancelled + _not_yet_taken(row),
@@ -216,7 +219,7 @@ class ActionStore:
 
         return await self._database.write(operation)
 
-    async def pause(self, org: OrgId, action: ActionId) -> None:
+    async def pause(self, org: OrgId, action: ActionId, now: datetime) -> None:
         """Release and send nothing more until somebody resumes it. Refused `not_pausable`."""
 
         def operation(conn: sqlite3.Connection) -> None:
@@ -227,6 +230,7 @@ class ActionStore:
                 "pause_detail = NULL, wait_reason = NULL, next_batch_at = NULL, look_at = NULL WHERE id = ?",
                 (action,),
             )
+            publish_of_action(conn, action, "paused", to_micros(now), pause_reason="operator")
 
         await self._database.write(operation)
 
@@ -245,6 +249,7 @@ class ActionStore:
                 (status, to_micros(now), action),
             )
             conn.execute("UPDATE action_counts SET failing = 0 WHERE action = ?", (action,))
+            publish_of_action(conn, action, "resumed", to_micros(now))
 
         await self._database.write(operation)
 
@@ -274,7 +279,7 @@ class ActionStore:
             _move(row, ActionEvent.RETRY, "nothing_to_retry", detail)
             if row.work is not None:
                 raise Refused("in_progress", "The bulk action is still being stopped: try again in a moment.")
-            _take_creation(conn, org, to_micros(now), rate_max)
+            take_creation(conn, org, to_micros(now), rate_max)
             following = row.round + 1
             if seqs is not None:
                 moves = Moves()
@@ -298,6 +303,7 @@ class ActionStore:
                 ),
             )
             conn.execute("UPDATE action_counts SET failing = 0 WHERE action = ?", (action,))
+            publish_of_action(conn, action, "retried", to_micros(now), round=following)
             if claim is not None:
                 remember(conn, claim, format_id(ACTION, action), to_micros(now))
             return following
@@ -334,23 +340,7 @@ def _insert(conn: sqlite3.Connection, new: NewAction, now: int) -> None:
             micros_or_none(new.start_at) if scheduled else None,
         ),
     )
-    conn.execute("INSERT INTO action_counts (action) VALUES (?)", (new.id,))
-
-
-def _take_creation(conn: sqlite3.Connection, org: OrgId, now: int, rate_max: int) -> None:
-    """One of the org's creations of this minute. Raising undoes it, so a refused request costs nothing."""
-    since = now - micros_of(RATE_PERIOD)
-    conn.execute("DELETE FROM creations WHERE org = ? AND at <= ?", (org, since))
-    number, oldest = conn.execute("SELECT count(*), min(at) FROM creations WHERE org = ?", (org,)).fetchone()
-    if number >= rate_max:
-        seconds = RATE_PERIOD.seconds if oldest is None else max(1, -((since - oldest) // 1_000_000))
-        raise Refused(
-            "bulk_action_rate",
-            f"{number} bulk actions were created or retried within the last minute, {rate_max} are allowed: "
-            f"try again in {seconds} s.",
-            more={"retry_after": seconds},
-        )
-    conn.execute("INSERT INTO creations (org, at) VALUES (?, ?)", (org, now))
+    conn.execute("INSERT INTO action_counts (action, told_at) VALUES (?, ?)", (new.id, now))
 
 
 def _read(conn: sqlite3.Connection, org: OrgId, action: ActionId) -> _Row:

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import sqlite3
+from datetime import timedelta
+from typing import Final
+
 from gateway.clock import Clock
 from gateway.core.ids import OrgId
-from gateway.store.actions import RATE_PERIOD
-from gateway.store.codec import to_micros
+from gateway.errors import Refused
+from gateway.store.codec import micros_of, to_micros
 from gateway.store.database import Database
+
+RATE_PERIOD: Final = timedelta(minutes=1)
 
 
 class Allowances:
@@ -25,3 +31,19 @@ class Allowances:
             ).fetchone()
         )
         return int(row[0])
+
+
+def take_creation(conn: sqlite3.Connection, org: OrgId, now: int, rate_max: int) -> None:
+    """One of the org's creations of this minute. Raising undoes it, so a refused request costs nothing."""
+    since = now - micros_of(RATE_PERIOD)
+    conn.execute("DELETE FROM creations WHERE org = ? AND at <= ?", (org, since))
+    number, oldest = conn.execute("SELECT count(*), min(at) FROM creations WHERE org = ?", (org,)).fetchone()
+    if number >= rate_max:
+        seconds = RATE_PERIOD.seconds if oldest is None else max(1, -((since - oldest) // 1_000_000))
+        raise Refused(
+            "bulk_action_rate",
+            f"{number} bulk actions were created or retried within the last minute, {rate_max} are allowed: "
+            f"try again in {seconds} s.",
+            more={"retry_after": seconds},
+        )
+    conn.execute("INSERT INTO creations (org, at) VALUES (?, ?)", (org, now))

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import sqlite3
 from contextlib import closing
+from datetime import datetime
 from pathlib import Path
 
+from gateway.store.codec import to_micros
 from gateway.store.database import connect, migrate
+from gateway.store.outbox import publish_of_action
 
 PAGES_AT_ONCE = 1_000  # between pieces of 4 MB the writer gets its turn
+EVENTS_SKIPPED = 1_000_000  # those told since the copy was made had numbers that must not be given to others
 
 
 def copy_to(source: Path, target: Path) -> int:
@@ -19,7 +23,7 @@ def copy_to(source: Path, target: Path) -> int:
         return pages
 
 
-def restore_from(copy: Path, target: Path) -> int:
+def restore_from(copy: Path, target: Path, now: datetime) -> int:
     """Put a copy in the place of the database, with every open bulk action paused. How many were.
 
     The copy is checked and changed beside the target and then renamed over it, so that a crash leaves the one or the
@@ -34,7 +38,8 @@ def restore_from(copy: Path, target: Path) -> int:
         if answer != "ok":
             raise sqlite3.DatabaseError(answer)
         migrate(conn)
-        paused = _pause_open_actions(conn)
+        conn.execute("UPDATE orgs SET last_event = last_event + ?", (EVENTS_SKIPPED,))
+        paused = _pause_open_actions(conn, to_micros(now))
         conn.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     if target.exists():
         with closing(connect(target)) as old:
@@ -48,10 +53,14 @@ def restore_from(copy: Path, target: Path) -> int:
     return paused
 
 
-def _pause_open_actions(conn: sqlite3.Connection) -> int:
+def _pause_open_actions(conn: sqlite3.Connection, now: int) -> int:
     """Yesterday's file does not know what was sent since: a person must decide for each open action."""
-    return conn.execute(
+    rows = conn.execute(
         "UPDATE bulk_actions SET paused_from = status, status = 'paused', pause_reason = 'restored_database', "
         "pause_detail = 'The database was restored from a copy, which does not know what was sent after it was made.', "
-        "wait_reason = NULL, next_batch_at = NULL, look_at = NULL WHERE status IN ('queued', 'processing')"
-    ).rowcount
+        "wait_reason = NULL, next_batch_at = NULL, look_at = NULL WHERE status IN ('queued', 'processing') "
+        "RETURNING id"
+    ).fetchall()
+    for (action,) in rows:
+        publish_of_action(conn, action, "paused", now, pause_reason="restored_database")
+    return len(rows)

@@ -249,7 +249,7 @@ def _apply(
         case Consent():
             applied.wishes += _record(conn, context, event, now, take_id)
         case TemplateChange():
-            if change_template(conn, context.sender, event) and event.status != "approved":
+            if change_template(conn, context.sender, event, now) and event.status != "approved":
                 applied.stopped_templates.append((context.sender, event))
 
 

@@ -17,6 +17,7 @@ from gateway.core.ids import ContactKey, IdSequence, OptOutId, OrgId
 from gateway.store.addresses import address_sql
 from gateway.store.codec import from_micros, micros_or_none, to_json, to_micros
 from gateway.store.database import Database
+from gateway.store.outbox import publish_wish
 
 
 def opted_out_sql(org: str, channel: str, address: str, contact: str, category: str) -> str:
@@ -150,14 +151,22 @@ class ConsentStore:
         now = to_micros(self._clock.now())
 
         def operation(conn: sqlite3.Connection) -> bool:
-            changed = conn.execute(
+            conn.execute(
                 "INSERT INTO consent_ledger (org, wish, channel, address, contact, category, source, reason, at, by) "
                 "SELECT org, 'in', channel, address, contact, category, 'api', ?, ?, ? FROM opt_outs "
                 "WHERE org = ? AND id = ?",
                 (reason, now, by, org, opt_out),
-            ).rowcount
-            conn.execute("DELETE FROM opt_outs WHERE org = ? AND id = ?", (org, opt_out))
-            return changed > 0
+            )
+            row = conn.execute(
+                "DELETE FROM opt_outs WHERE org = ? AND id = ? RETURNING channel, category, contact", (org, opt_out)
+            ).fetchone()
+            if row is None:
+                return False
+            channel, category, contact = row
+            publish_wish(
+                conn, org, "in", now, channel=channel, category=category, source="api", contact=contact, message=None
+            )
+            return True
 
         return await self._database.write(operation)
 
@@ -209,12 +218,16 @@ def _record(
             (org, source, now, by, wishes),
         ).fetchall()
     ]
-    conn.execute(
+    entered = conn.execute(
         "INSERT INTO consent_ledger (org, wish, channel, address, contact, category, source, reason, at, by) "
         "SELECT org, 'out', channel, address, contact, category, source, reason, created_at, created_by FROM opt_outs "
-        "WHERE id IN (SELECT value FROM json_each(?)) ORDER BY id",
+        "WHERE id IN (SELECT value FROM json_each(?)) ORDER BY id RETURNING channel, category, contact",
         (to_json(new),),
-    )
+    ).fetchall()
+    for channel, category, contact in entered:
+        publish_wish(
+            conn, org, "out", now, channel=channel, category=category, source=source, contact=contact, message=None
+        )
     standing = [
         id
         for (id,) in conn.execute(
@@ -268,6 +281,17 @@ def suppress(
                 "(org, wish, channel, address, contact, category, source, reason, message, at) "
                 "VALUES (?, 'out', ?, ?, ?, ?, ?, ?, ?, ?)",
                 (org, channel, address, contact, category, source, reason, message, now),
+            )
+            publish_wish(
+                conn,
+                org,
+                "out",
+                now,
+                channel=channel,
+                category=category,
+                source=source,
+                contact=contact,
+                message=message,
             )
 
 

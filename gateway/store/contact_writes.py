@@ -15,6 +15,7 @@ from gateway.core.contact_merge import NOTHING, ContactContent, merge, size_faul
 from gateway.core.ids import CONTACT, IdSequence, OrgId, format_id
 from gateway.core.people import SCALARS, ContactDraft, Fault, Match
 from gateway.store.codec import from_json, to_json
+from gateway.store.outbox import publish_each
 
 Status = Literal["created", "updated", "unchanged", "restored", "error"]
 BadChannels = Callable[[ContactContent], Sequence[str]]
@@ -73,6 +74,7 @@ class Upsert:
         people = _People(conn, self, drafts)
         results = [people.take(draft) for draft in drafts]
         _write(conn, self, people.touched.values())
+        _tell(conn, self, results)
         return results
 
 
@@ -215,6 +217,14 @@ def _write(conn: sqlite3.Connection, upsert: Upsert, records: Iterable[_Record])
         )
     _write_tags(conn, upsert.org, changed)
     _write_addresses(conn, upsert.org, changed)
+
+
+def _tell(conn: sqlite3.Connection, upsert: Upsert, results: Sequence[Written]) -> None:
+    """One event for each contact; who is created and changed in one chunk was created."""
+    created = {each.public_id for each in results if each.status == "created"}
+    changed = {each.public_id for each in results if each.status in ("updated", "restored")} - created
+    for kind, some in (("contact.created", created), ("contact.updated", changed)):
+        publish_each(conn, upsert.org, kind, upsert.now, sorted(id for id in some if id is not None), {})
 
 
 def _columns(upsert: Upsert, record: _Record) -> list[object]:

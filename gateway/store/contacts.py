@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Sequence
 from datetime import timedelta
 from functools import partial
@@ -15,6 +16,7 @@ from gateway.store.codec import to_micros
 from gateway.store.contact_reads import ContactFilter, ContactRow, conditions, contact_rows
 from gateway.store.contact_writes import BadChannels, Upsert, Written
 from gateway.store.database import Database
+from gateway.store.outbox import publish_each
 
 RESTORABLE: Final = timedelta(days=30)
 CHUNK: Final = 1_000  # contacts a transaction: some 25 ms of the writer's time
@@ -68,27 +70,31 @@ class ContactStore:
     async def delete(self, org: OrgId, public_id: str) -> bool:
         """Delete softly: it can be restored for thirty days, and its opt-outs stay. False if there is none."""
         now = to_micros(self._clock.now())
-        count = await self._database.write(
-            lambda conn: (
-                conn.execute(
-                    "UPDATE contacts SET deleted_at = ?1, updated_at = max(?1, updated_at + 1) "
-                    "WHERE org = ?2 AND public_id = ?3 AND deleted_at IS NULL",
-                    (now, org, public_id),
-                ).rowcount
-            )
-        )
-        return count > 0
+
+        def operation(conn: sqlite3.Connection) -> bool:
+            deleted = conn.execute(
+                "UPDATE contacts SET deleted_at = ?1, updated_at = max(?1, updated_at + 1) "
+                "WHERE org = ?2 AND public_id = ?3 AND deleted_at IS NULL",
+                (now, org, public_id),
+            ).rowcount
+            if deleted:
+                publish_each(conn, org, "contact.deleted", now, [public_id], {})
+            return deleted > 0
+
+        return await self._database.write(operation)
 
     async def restore(self, org: OrgId, public_id: str) -> bool:
         """Bring a deleted contact back. False if there is none that can be."""
         now = self._clock.now()
-        count = await self._database.write(
-            lambda conn: (
-                conn.execute(
-                    "UPDATE contacts SET deleted_at = NULL, updated_at = max(?1, updated_at + 1) "
-                    "WHERE org = ?2 AND public_id = ?3 AND deleted_at > ?4",
-                    (to_micros(now), org, public_id, to_micros(now - RESTORABLE)),
-                ).rowcount
-            )
-        )
-        return count > 0
+
+        def operation(conn: sqlite3.Connection) -> bool:
+            restored = conn.execute(
+                "UPDATE contacts SET deleted_at = NULL, updated_at = max(?1, updated_at + 1) "
+                "WHERE org = ?2 AND public_id = ?3 AND deleted_at > ?4",
+                (to_micros(now), org, public_id, to_micros(now - RESTORABLE)),
+            ).rowcount
+            if restored:
+                publish_each(conn, org, "contact.updated", to_micros(now), [public_id], {})
+            return restored > 0
+
+        return await self._database.write(operation)

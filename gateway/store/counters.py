@@ -11,8 +11,10 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from gateway.core.states import RECIPIENTS, RecipientEvent, RecipientState
+from gateway.store.outbox import publish_of_action
 
 COLUMNS: Final = tuple(state.label for state in RecipientState)
+PROGRESS_MICROSECONDS: Final = 5_000_000  # an action tells how far it has come at most this often
 
 
 @dataclass(slots=True)
@@ -83,10 +85,10 @@ class Moves:
             look(conn, action)
         looks = self._write_batches(conn, now) or bool(self._looks)
         for action in self._states.keys() | self._unreleased.keys() | self._unconfirmed.keys():
-            looks = self._write_action(conn, action) or looks
+            looks = self._write_action(conn, action, now) or looks
         return looks
 
-    def _write_action(self, conn: sqlite3.Connection, action: int) -> bool:
+    def _write_action(self, conn: sqlite3.Connection, action: int, now: int) -> bool:
         changes = {state.label: number for state, number in self._states.get(action, Counter()).items() if number}
         changes |= {"unreleased": self._unreleased[action], "unconfirmed": self._unconfirmed[action]}
         changes = {column: number for column, number in changes.items() if number}
@@ -94,12 +96,14 @@ class Moves:
             return False
         row = conn.execute(
             f"UPDATE action_counts SET {_additions(changes)} WHERE action = ? "
-            "RETURNING pending + in_flight, handed_over",
+            "RETURNING pending + in_flight, handed_over, told_at",
             (*changes.values(), action),
         ).fetchone()
         if row is None:
             return False
-        waiting, handed_over = row
+        waiting, handed_over, told_at = row
+        if now - told_at >= PROGRESS_MICROSECONDS:
+            _tell_progress(conn, action, now)
         # The last one was sent; or the last receipt came, or a late one that may change how it ended.
         if waiting == 0 and (handed_over == 0 or "pending" in changes or "in_flight" in changes):
             look(conn, action)
@@ -128,10 +132,19 @@ class Moves:
                     "UPDATE batches SET finished_at = ? WHERE action = ? AND number = ?",
                     (now if waiting == 0 else None, action, batch),
                 )
+                if waiting == 0:
+                    publish_of_action(conn, action, "batch_finished", now, batch=batch)
             if untried == 0 and "untried" in changes:
                 look(conn, action)
                 looks = True
         return looks
+
+
+def _tell_progress(conn: sqlite3.Connection, action: int, now: int) -> None:
+    row = conn.execute(
+        f"UPDATE action_counts SET told_at = ? WHERE action = ? RETURNING {', '.join(COLUMNS)}", (now, action)
+    ).fetchone()
+    publish_of_action(conn, action, "progress", now, counts=dict(zip(COLUMNS, row, strict=True)))
 
 
 def look(conn: sqlite3.Connection, action: int) -> None:

@@ -9,10 +9,11 @@ from typing import Any, Final
 
 from gateway.contract import Channel, Inbound
 from gateway.core.content import MediaContent
-from gateway.core.ids import ContactKey, MessageId, OrgId, SenderId
+from gateway.core.ids import ACTION, CONVERSATION, MESSAGE, ContactKey, MessageId, OrgId, SenderId, format_id
 from gateway.core.states import MessageStatus
 from gateway.store.addresses import holders_sql
 from gateway.store.codec import to_json, to_micros
+from gateway.store.outbox import public_id_of, publish
 from gateway.store.receipts import message_by_provider_id
 from gateway.store.turn import SOURCES
 
@@ -66,7 +67,8 @@ def store_inbound(
     link = _link(conn, context, inbound, writer, now)
     written_at = now if inbound.at is None else min(now, to_micros(inbound.at))
     _insert(conn, context, inbound, message, writer, link, written_at)
-    _converse(conn, context, inbound, message, writer, written_at, now, take_id)
+    conversation = _converse(conn, context, inbound, message, writer, written_at, now, take_id)
+    _tell(conn, context, message, conversation, writer, link, now)
     return message
 
 
@@ -220,16 +222,17 @@ def _converse(
     written_at: int,
     now: int,
     take_id: Callable[[], int],
-) -> None:
+) -> int:
     """Open the conversation or carry it on. An automatic answer is nothing that somebody has to read."""
-    conn.execute(
+    (conversation,) = conn.execute(
         """INSERT INTO conversations (id, org, channel, sender, address, name, contact, candidates, last_message,
                last_inbound_at, unread, created_at)
            VALUES (:id, :org, :channel, :sender, :address, :name, :contact, :candidates, :message, :at, :unread, :now)
            ON CONFLICT (sender, address) DO UPDATE SET
                name = COALESCE(excluded.name, name), contact = COALESCE(excluded.contact, contact),
                candidates = excluded.candidates, last_message = max(last_message, excluded.last_message),
-               last_inbound_at = max(last_inbound_at, excluded.last_inbound_at), unread = unread + excluded.unread""",
+               last_inbound_at = max(last_inbound_at, excluded.last_inbound_at), unread = unread + excluded.unread
+           RETURNING id""",
         {
             "id": take_id(),
             "org": context.org,
@@ -244,4 +247,26 @@ def _converse(
             "unread": 0 if inbound.automatic else 1,
             "now": now,
         },
-    )
+    ).fetchone()
+    found: int = conversation
+    return found
+
+
+def _tell(
+    conn: sqlite3.Connection,
+    context: InboundContext,
+    message: MessageId,
+    conversation: int,
+    writer: _Writer,
+    link: _Link,
+    now: int,
+) -> None:
+    data = {
+        "message_id": format_id(MESSAGE, message),
+        "conversation_id": format_id(CONVERSATION, conversation),
+        "channel": context.channel.name,
+        "contact_id": public_id_of(conn, writer.contact),
+        "in_reply_to": None if link.message is None else format_id(MESSAGE, link.message),
+        "bulk_action_id": None if link.action is None else format_id(ACTION, link.action),
+    }
+    publish(conn, context.org, "message.received", now, data)

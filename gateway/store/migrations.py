@@ -13,7 +13,7 @@ from pathlib import Path
 from sqlite_utils import Database, Migrations
 
 MIGRATIONS = Migrations("gateway")
-NEWEST = 2
+NEWEST = 3
 
 
 @MIGRATIONS()
@@ -28,6 +28,13 @@ def m002_conversations(db: Database) -> None:
     for statement in CONVERSATIONS:
         db.execute(statement)
     db.execute("PRAGMA user_version = 2")
+
+
+@MIGRATIONS()
+def m003_events(db: Database) -> None:
+    for statement in EVENTS:
+        db.execute(statement)
+    db.execute("PRAGMA user_version = 3")
 
 
 def pending(path: Path) -> list[str]:
@@ -241,4 +248,20 @@ CONVERSATIONS = (
         details TEXT NOT NULL, synced_at INTEGER NOT NULL
     ) STRICT""",
     "CREATE UNIQUE INDEX templates_name ON templates (sender, name, language)",
+)
+
+EVENTS = (
+    # Signs what people carry away from here, such as links to unsubscribe; it stays as long as the database.
+    "INSERT INTO meta (name, value) VALUES ('secret', lower(hex(randomblob(32))))",
+    # What happened, for whoever wants to know: an outbox, written in the transaction of the fact. Numbers grow in the
+    # order of commits, without gaps, in each org. One row is `number` events up to `last`: alike in type, instant and
+    # `data`, each about one of `subjects` (JSON array; NULL: the row is one event).
+    "ALTER TABLE orgs ADD COLUMN last_event INTEGER NOT NULL DEFAULT 0",
+    """CREATE TABLE events (
+        org INTEGER NOT NULL, last INTEGER NOT NULL, number INTEGER NOT NULL, type TEXT NOT NULL, at INTEGER NOT NULL,
+        data TEXT NOT NULL, subjects TEXT, PRIMARY KEY (org, last)
+    ) STRICT, WITHOUT ROWID""",
+    "CREATE INDEX events_age ON events (at)",
+    # When an action last told how far it has come.
+    "ALTER TABLE action_counts ADD COLUMN told_at INTEGER NOT NULL DEFAULT 0",
 )

@@ -9,12 +9,13 @@ from datetime import datetime
 from typing import Any, Final
 
 from gateway.contract import ContactEdit, ContactView
-from gateway.core.ids import ActionId, ContactKey, OrgId
+from gateway.core.ids import ACTION, ActionId, ContactKey, OrgId, format_id
 from gateway.core.people import SCALARS
 from gateway.core.states import RecipientEvent, RecipientState
 from gateway.store.codec import from_json, to_json, to_micros
 from gateway.store.counters import Moves
 from gateway.store.database import Database
+from gateway.store.outbox import publish_each
 from gateway.store.sweeps import current_batch
 
 CHUNK: Final = 500  # contacts a transaction: some 10 ms of the writer's time
@@ -99,9 +100,10 @@ class OperationStore:
                 return 0
             released = current_batch(conn, action)
             moves = Moves()
-            written = sum(_record_one(conn, action, each, released, micros, moves) for each in done)
+            written = [each for each in done if _record_one(conn, action, each, released, micros, moves)]
+            _tell(conn, action, written, micros)
             moves.write(conn, micros)
-            return written
+            return len(written)
 
         return await self._database.write(operation)
 
@@ -132,6 +134,16 @@ def _record_one(
     moves.move(action, batch, RecipientState.PENDING, done.event)
     moves.tried(action, batch)
     return True
+
+
+def _tell(conn: sqlite3.Connection, action: ActionId, written: Sequence[Done], now: int) -> None:
+    edited = [each for each in written if each.edit is not None and each.subject.contact is not None]
+    gone = [each.subject.contact.id for each in edited if each.subject.contact and each.edit and each.edit.deleted]
+    kept = [each.subject.contact.id for each in edited if each.subject.contact and each.edit and not each.edit.deleted]
+    (org,) = conn.execute("SELECT org FROM bulk_actions WHERE id = ?", (action,)).fetchone()
+    data = {"bulk_action_id": format_id(ACTION, action)}
+    publish_each(conn, org, "contact.deleted", now, gone, data)
+    publish_each(conn, org, "contact.updated", now, kept, data)
 
 
 def _apply(conn: sqlite3.Connection, contact: ContactKey, edit: ContactEdit, now: int) -> None:

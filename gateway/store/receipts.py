@@ -20,6 +20,7 @@ from gateway.core.states import NEGATIVE, POSITIVE, MessageStatus, RecipientEven
 from gateway.store.codec import to_json, to_micros
 from gateway.store.consent import suppress
 from gateway.store.counters import Moves
+from gateway.store.outbox import publish_statuses
 
 STATUSES: Final[Mapping[Status, MessageStatus]] = {status: MessageStatus[status.name] for status in Status}
 _SAID_AT: Final = {
@@ -202,6 +203,7 @@ def _write(
     _write_instants(conn, heard)
     if moved:
         _write_statuses(conn, context, moved)
+        _tell(conn, context, moved, now)
         _move_recipients(conn, context, moved, moves)
     conn.execute(
         "INSERT INTO message_history (message, at, kind, status, detail) "
@@ -249,6 +251,17 @@ def _write_statuses(conn: sqlite3.Connection, context: ReceiptContext, moved: Se
         "FROM (SELECT value FROM json_each(?) LIMIT -1) AS j WHERE id = j.value ->> 0",
         (to_json(rows),),
     )
+
+
+def _tell(conn: sqlite3.Connection, context: ReceiptContext, moved: Sequence[_Message], now: int) -> None:
+    """One event for each, all that are alike together."""
+    alike: dict[tuple[MessageStatus, int | None, str | None], list[int]] = {}
+    for message in moved:
+        last = message.last_word if message.status in NEGATIVE else None
+        code = None if last is None else _code(last)
+        alike.setdefault((message.status, message.action, code), []).append(message.id)
+    for (status, action, code), ids in alike.items():
+        publish_statuses(conn, context.org, status, now, ids, action=action, code=code)
 
 
 def _due_at(context: ReceiptContext, message: _Message) -> int | None:

@@ -14,6 +14,7 @@ from gateway.core.states import MessageStatus, RecipientEvent, RecipientState
 from gateway.store.codec import from_json, from_micros, micros_or_none, to_micros
 from gateway.store.counters import Moves
 from gateway.store.database import Database
+from gateway.store.outbox import publish_statuses
 from gateway.store.receipts import ReceiptContext, merge_receipts
 
 UNCONFIRMED = "no receipt came by the deadline"
@@ -79,11 +80,12 @@ class Recovery:
         def operation(conn: sqlite3.Connection) -> int:
             rows = conn.execute(
                 "UPDATE messages SET status = ?, due_at = ?, lease_until = NULL, reason = 'the process ended' "
-                "WHERE status = 1 AND node IS NOT ? AND (? OR lease_until < ?) RETURNING id, action, seq",
+                "WHERE status = 1 AND node IS NOT ? AND (? OR lease_until < ?) RETURNING id, org, action, seq",
                 (MessageStatus.UNKNOWN, micros, self._node, everything, micros),
             ).fetchall()
             moves = Moves()
-            for message, action, seq in rows:
+            for message, org, action, seq in rows:
+                publish_statuses(conn, org, MessageStatus.UNKNOWN, micros, [message], action=action)
                 _note(conn, message, micros, "attempt", "unknown", "the process ended before the answer was recorded")
                 if action is not None:
                     _recipient_lost(conn, action, seq, moves)
@@ -134,9 +136,9 @@ def _resolve(conn: sqlite3.Connection, finding: Finding, now: int, moves: Moves)
         # To call it cancelled would say that it was not sent, and whoever then sends the rest would send it twice.
         detail = "nobody knows whether it was sent; its bulk action was cancelled, so it is not sent again"
         finding = Finding(message=message, event=None, status=message.status, detail=detail)
-    changed = conn.execute(
+    row = conn.execute(
         "UPDATE messages SET status = ?, code = ?, reason = ?, due_at = ?, accepted_at = COALESCE(accepted_at, ?) "
-        "WHERE id = ? AND status = ?",
+        "WHERE id = ? AND status = ? RETURNING org",
         (
             finding.status,
             finding.code,
@@ -146,9 +148,11 @@ def _resolve(conn: sqlite3.Connection, finding: Finding, now: int, moves: Moves)
             message.id,
             message.status,
         ),
-    ).rowcount
-    if not changed:
+    ).fetchone()
+    if row is None:
         return
+    if finding.status is not message.status:
+        publish_statuses(conn, row[0], finding.status, now, [message.id], action=message.action, code=finding.code)
     if finding.look_at is None:
         _note(conn, message.id, now, "reconcile", finding.status.label, finding.detail)
     if message.action is None or message.seq is None:

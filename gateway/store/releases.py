@@ -11,11 +11,12 @@ from typing import Final
 
 from gateway.core.ids import ActionId, IdSequence, MessageId, OrgId, SenderId
 from gateway.core.progress import next_event
-from gateway.core.states import ACTIONS, FINAL_ACTIONS, ActionEvent, ActionStatus, RecipientState
+from gateway.core.states import ACTIONS, FINAL_ACTIONS, ActionEvent, ActionStatus, Counts, RecipientState
 from gateway.store.codec import instant_or_none, to_json, to_micros
 from gateway.store.counters import Moves
 from gateway.store.database import Database
 from gateway.store.looks import LOOK, ActionLook, read_look
+from gateway.store.outbox import publish_of_action
 
 LOOK_AGAIN_MICROSECONDS: Final = 30_000_000  # far longer than a look takes, short enough to mend one that failed
 
@@ -209,6 +210,7 @@ class Releases:
                     look.id,
                 ),
             )
+            _tell_end(conn, look.id, present.status, event, present.counts, to_micros(now))
             return status
 
         return await self._database.write(operation)
@@ -226,6 +228,7 @@ class Releases:
             if row is None:
                 return False
             conn.execute("UPDATE action_counts SET failing = 0 WHERE action = ?", (action,))
+            publish_of_action(conn, action, "paused", to_micros(now), pause_reason=reason, pause_detail=detail)
             if self._notice is not None:
                 _notify(conn, self._notice, MessageId(self._ids.take()), (row[0], reason, detail), now)
             return True
@@ -336,6 +339,20 @@ def _started(conn: sqlite3.Connection, look: ActionLook, now: datetime) -> None:
         "UPDATE bulk_actions SET status = 'processing', started_at = COALESCE(started_at, ?) WHERE id = ?",
         (to_micros(now), look.id),
     )
+    if look.status is ActionStatus.QUEUED:
+        publish_of_action(conn, look.id, "started", to_micros(now))
+
+
+def _tell_end(
+    conn: sqlite3.Connection, action: ActionId, before: ActionStatus, event: ActionEvent, counts: Counts, now: int
+) -> None:
+    """Everything is handed over, or settled, or settled otherwise than before."""
+    if event is ActionEvent.DRAIN:
+        publish_of_action(conn, action, "delegated", now)
+    elif before in FINAL_ACTIONS:
+        publish_of_action(conn, action, "outcome_changed", now, counts=counts)
+    elif ACTIONS[before, event] in FINAL_ACTIONS:
+        publish_of_action(conn, action, "completed", now, counts=counts)
 
 
 def _open_unknown(conn: sqlite3.Connection, action: ActionId) -> int:

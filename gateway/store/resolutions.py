@@ -13,6 +13,7 @@ from gateway.errors import NotFound
 from gateway.store.codec import to_json, to_micros
 from gateway.store.counters import Moves
 from gateway.store.database import Database
+from gateway.store.outbox import publish_statuses
 from gateway.store.selections import CHUNK
 
 
@@ -47,14 +48,20 @@ class ResolutionStore:
                 {"action": action, "seqs": None if seqs is None else to_json(seqs), "limit": CHUNK},
             ).fetchall()
             if rows:
-                _settle(conn, action, rows, verdict, to_micros(now), by)
+                _settle(conn, org, action, rows, verdict, to_micros(now), by)
             return len(rows)
 
         return await self._database.write(operation)
 
 
 def _settle(
-    conn: sqlite3.Connection, action: ActionId, rows: Sequence[tuple[Any, ...]], verdict: str, now: int, by: str
+    conn: sqlite3.Connection,
+    org: OrgId,
+    action: ActionId,
+    rows: Sequence[tuple[Any, ...]],
+    verdict: str,
+    now: int,
+    by: str,
 ) -> None:
     sent = verdict == "sent"
     reason = None if sent else "A person found that it was not sent"
@@ -71,15 +78,18 @@ def _settle(
             to_json([seq for seq, _, _ in rows]),
         ),
     )
-    messages = to_json([message for _, _, message in rows if message is not None])
+    settled = [message for _, _, message in rows if message is not None]
+    messages = to_json(settled)
+    status = MessageStatus.SENT if sent else MessageStatus.FAILED
     conn.execute(
         "UPDATE messages SET status = ?, code = 'resolved', reason = ?, due_at = NULL, sent_at = COALESCE(sent_at, ?) "
         "WHERE id IN (SELECT value FROM json_each(?))",
-        (MessageStatus.SENT if sent else MessageStatus.FAILED, reason, now if sent else None, messages),
+        (status, reason, now if sent else None, messages),
     )
     conn.execute(
         "INSERT INTO message_history (message, at, kind, status, detail) "
         "SELECT value, ?, 'resolve', ?, ? FROM json_each(?)",
         (now, verdict, f"resolved by {by}", messages),
     )
+    publish_statuses(conn, org, status, now, settled, action=action, code="resolved")
     moves.write(conn, now)

@@ -10,6 +10,7 @@ from datetime import datetime
 from gateway.core.ids import OrgId, SenderId
 from gateway.store.codec import from_micros, to_json, to_micros
 from gateway.store.database import Database
+from gateway.store.outbox import publish
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,29 +77,33 @@ class SenderStore:
         """Hold a sender, and have its waiting actions say so. A hold by hand is not replaced. True if it was free."""
 
         def operation(conn: sqlite3.Connection) -> bool:
-            row = conn.execute("SELECT held FROM senders WHERE id = ?", (sender,)).fetchone()
+            row = conn.execute("SELECT held, org, name FROM senders WHERE id = ?", (sender,)).fetchone()
             if row is None or (row[0] == "manual" and held != "manual"):
                 return False
             conn.execute(
                 "UPDATE senders SET held = ?, held_detail = ?, held_at = COALESCE(held_at, ?) WHERE id = ?",
                 (held, detail, to_micros(now), sender),
             )
+            if row[0] != held:
+                publish(conn, row[1], "sender.held", to_micros(now), {"sender": row[2], "held": held})
             _look_at_all(conn, sender)
             return row[0] is None
 
         return await self._database.write(operation)
 
-    async def release(self, sender: SenderId, *, by_hand: bool) -> bool:
+    async def release(self, sender: SenderId, now: datetime, *, by_hand: bool) -> bool:
         """Let a sender go on. Only a person lifts a hold made by hand. True if it was held."""
 
         def operation(conn: sqlite3.Connection) -> bool:
-            changed = conn.execute(
+            row = conn.execute(
                 "UPDATE senders SET held = NULL, held_detail = NULL, held_at = NULL "
-                "WHERE id = ? AND held IS NOT NULL AND (? OR held <> 'manual')",
+                "WHERE id = ? AND held IS NOT NULL AND (? OR held <> 'manual') RETURNING org, name",
                 (sender, by_hand),
-            ).rowcount
+            ).fetchone()
+            if row is not None:
+                publish(conn, row[0], "sender.released", to_micros(now), {"sender": row[1]})
             _look_at_all(conn, sender)
-            return changed > 0
+            return row is not None
 
         return await self._database.write(operation)
 

@@ -22,6 +22,7 @@ from gateway.store.addresses import holders_sql
 from gateway.store.codec import to_json
 from gateway.store.consent import opted_out_sql, suppress
 from gateway.store.counters import Moves
+from gateway.store.outbox import publish_statuses
 from gateway.store.receipts import name_messages
 from gateway.store.turn import ActionIntents, Granted, Intent, Result, Ruling, Turn
 
@@ -66,9 +67,10 @@ def record_results(conn: sqlite3.Connection, turn: Turn, moves: Moves) -> None:
 def _record_messages(conn: sqlite3.Connection, turn: Turn, ruling: Ruling, results: Sequence[Result]) -> None:
     accepted = turn.now if ruling.status is MessageStatus.ACCEPTED else None
     due_at = None if ruling.due_after is None else turn.now + ruling.due_after
-    conn.execute(
+    recorded = conn.execute(
         "UPDATE messages SET status = ?, code = ?, reason = ?, provider_code = ?, due_at = ?, lease_until = NULL, "
-        "accepted_at = COALESCE(accepted_at, ?) WHERE id IN (SELECT value FROM json_each(?)) AND status = 1",
+        "accepted_at = COALESCE(accepted_at, ?) WHERE id IN (SELECT value FROM json_each(?)) AND status = 1 "
+        "RETURNING id",
         (
             ruling.status,
             ruling.code,
@@ -78,7 +80,9 @@ def _record_messages(conn: sqlite3.Connection, turn: Turn, ruling: Ruling, resul
             accepted,
             to_json([result.message for result in results]),
         ),
-    )
+    ).fetchall()
+    told = [id for (id,) in recorded]
+    publish_statuses(conn, turn.org, ruling.status, turn.now, told, action=results[0].action, code=ruling.code)
     waiting = [(result.not_before, result.message) for result in results if result.not_before is not None]
     if waiting:
         conn.executemany("UPDATE messages SET not_before = ? WHERE id = ? AND action IS NULL", waiting)
@@ -311,11 +315,13 @@ def _start_singles(conn: sqlite3.Connection, turn: Turn) -> set[MessageId]:
         "messages.contact",
         "COALESCE(messages.category, 'general')",
     )
-    conn.execute(
+    refused = conn.execute(
         f"UPDATE messages SET status = ?, code = 'opted_out', not_before = NULL "
-        f"WHERE id IN (SELECT value FROM json_each(?)) AND status = 0 AND source NOT IN (4, 6) AND {left}",
+        f"WHERE id IN (SELECT value FROM json_each(?)) AND status = 0 AND source NOT IN (4, 6) AND {left} RETURNING id",
         (MessageStatus.FAILED, to_json(turn.singles)),
-    )
+    ).fetchall()
+    told = [id for (id,) in refused]
+    publish_statuses(conn, turn.org, MessageStatus.FAILED, turn.now, told, action=None, code="opted_out")
     return _send_again(conn, turn, turn.singles)
 
 

@@ -9,9 +9,10 @@ from datetime import datetime
 from typing import Any
 
 from gateway.contract import ProviderTemplate, TemplateChange
-from gateway.core.ids import ActionId, IdSequence, OrgId, SenderId
+from gateway.core.ids import TEMPLATE, ActionId, IdSequence, OrgId, SenderId, format_id
 from gateway.store.codec import from_json, from_micros, to_json, to_micros
 from gateway.store.database import Database
+from gateway.store.outbox import publish
 
 _COLUMNS = "id, channel, sender, name, language, status, category, text, parameters, media, reason, details, synced_at"
 
@@ -78,6 +79,7 @@ class TemplateStore:
         ]
 
         def operation(conn: sqlite3.Connection) -> int:
+            before = _statuses(conn, sender)
             conn.executemany(
                 "INSERT INTO templates (id, org, channel, sender, name, language, status, category, text, parameters, "
                 "media, reason, details, synced_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) "
@@ -92,6 +94,10 @@ class TemplateStore:
                 "WHERE value ->> 0 = templates.name AND value ->> 1 = templates.language)",
                 (sender, to_json([(one.name, one.language) for one in found])),
             )
+            after = _statuses(conn, sender)
+            for id, status in after.items():
+                if before.get(id, status) != status:
+                    _tell(conn, org, id, status, micros)
             return len(rows)
 
         return await self._database.write(operation)
@@ -158,13 +164,25 @@ class TemplateStore:
         return tuple(ActionId(id) for (id,) in rows)
 
 
-def change_template(conn: sqlite3.Connection, sender: SenderId, change: TemplateChange) -> bool:
+def change_template(conn: sqlite3.Connection, sender: SenderId, change: TemplateChange, now: int) -> bool:
     """The provider says that a template's status has changed. False if it is not known or stood there already."""
-    changed = conn.execute(
-        "UPDATE templates SET status = ?, reason = ? WHERE sender = ? AND name = ? AND language = ? AND status <> ?",
+    row = conn.execute(
+        "UPDATE templates SET status = ?, reason = ? WHERE sender = ? AND name = ? AND language = ? AND status <> ? "
+        "RETURNING org, id",
         (change.status, change.reason, sender, change.name, change.language, change.status),
-    ).rowcount
-    return changed > 0
+    ).fetchone()
+    if row is None:
+        return False
+    _tell(conn, row[0], row[1], change.status, now)
+    return True
+
+
+def _statuses(conn: sqlite3.Connection, sender: SenderId) -> dict[int, str]:
+    return dict(conn.execute("SELECT id, status FROM templates WHERE sender = ?", (sender,)).fetchall())
+
+
+def _tell(conn: sqlite3.Connection, org: int, template: int, status: str, now: int) -> None:
+    publish(conn, org, "template.status_changed", now, {"template_id": format_id(TEMPLATE, template), "status": status})
 
 
 def _template(row: Sequence[Any]) -> StoredTemplate:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal
 
 from gateway.contract import Channel
 from gateway.core.ids import ContactKey, MessageId, OrgId
 from gateway.store.addresses import holders_sql
+from gateway.store.outbox import publish_wish
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,7 +84,20 @@ def _come_back(conn: sqlite3.Connection, wish: Wish, contact: ContactKey | None,
     return removed > 0
 
 
-def _note(conn: sqlite3.Connection, wish: Wish, contact: ContactKey | None, word: str, now: int) -> None:
+def _note(
+    conn: sqlite3.Connection, wish: Wish, contact: ContactKey | None, word: Literal["out", "in"], now: int
+) -> None:
+    publish_wish(
+        conn,
+        wish.org,
+        word,
+        now,
+        channel=wish.channel.name,
+        category=wish.category,
+        source=wish.source,
+        contact=contact,
+        message=wish.message,
+    )
     conn.execute(
         "INSERT INTO consent_ledger (org, wish, channel, address, contact, category, source, reason, message, at) "
         "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",

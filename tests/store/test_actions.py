@@ -409,7 +409,7 @@ async def test_another_orgs_action_is_not_found(desk: Desk) -> None:
     with pytest.raises(NotFound):
         await desk.store.cancel(OTHER_ORG, action, now)
     with pytest.raises(NotFound):
-        await desk.store.pause(OTHER_ORG, action)
+        await desk.store.pause(OTHER_ORG, action, now)
     with pytest.raises(NotFound):
         await desk.store.resume(OTHER_ORG, action, now)
     with pytest.raises(NotFound):
@@ -496,7 +496,7 @@ async def test_what_does_not_run_cannot_be_paused(desk: Desk, status: str, code:
     action = await desk.create(AllContacts())
     await desk.set_status(action, status)
     with pytest.raises(Refused) as refused:
-        await desk.store.pause(ORG, action)
+        await desk.store.pause(ORG, action, desk.clock.now())
     assert refused.value.code == code
 
 
@@ -504,7 +504,7 @@ async def test_a_paused_action_goes_back_to_where_it_was(desk: Desk) -> None:
     for status in (ActionStatus.QUEUED, ActionStatus.PROCESSING):
         action = await desk.create(AllContacts())
         await desk.set_status(action, status)
-        await desk.store.pause(ORG, action)
+        await desk.store.pause(ORG, action, desk.clock.now())
         paused = await desk.reads.one(ORG, action)
         assert (paused.status, paused.paused_from, paused.pause_reason) == (ActionStatus.PAUSED, status, "operator")
         await desk.store.resume(ORG, action, desk.clock.now())
