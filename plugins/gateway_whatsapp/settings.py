@@ -13,7 +13,6 @@ GraphId = Annotated[str, Meta(pattern=r"^[0-9]{1,32}$", extra={"expected": "an i
 Version = Annotated[str, Meta(pattern=r"^v[1-9][0-9]{0,2}\.[0-9]{1,2}$", extra={"expected": 'such as "v23.0"'})]
 BaseUrl = Annotated[str, Meta(pattern=r"^https?://[^/?#\s]+$", extra={"expected": "a URL without a path"})]
 ErrorCode = Annotated[str, Meta(pattern=r"^(0|[1-9][0-9]{0,7})$", extra={"expected": "an error code of Meta's"})]
-NotEmpty = Annotated[Secret, Meta(min_length=1)]
 
 
 class CloudSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -23,13 +22,13 @@ class CloudSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     """The number's id (not the number), as WhatsApp Manager and the app's page API Setup show it."""
     business_account_id: GraphId
     """The WhatsApp Business Account that the number belongs to: its templates are kept there."""
-    access_token: NotEmpty
+    access_token: Secret
     """A system user's permanent token with `whatsapp_business_messaging` and `whatsapp_business_management`."""
-    app_secret: NotEmpty
+    app_secret: Secret
     """The app's secret, which signs Meta's callbacks."""
-    app_secret_secondary: NotEmpty | None = None
+    app_secret_secondary: Secret | None = None
     """During a rotation: callbacks signed with this secret are genuine too."""
-    verify_token: NotEmpty
+    verify_token: Secret
     """A text of your own choice, which you also type in where the webhook is set up."""
     link_previews: bool = False
     """True: WhatsApp shows a preview of the first link in a free text."""
@@ -39,6 +38,12 @@ class CloudSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     """Where the Graph API is, or a simulator of it."""
     errors: dict[ErrorCode, Verdict] = {}
     """What an error code means here, if not what the table says: `{ 131026 = "address_dead" }`."""
+
+    def __post_init__(self) -> None:
+        secrets = ("access_token", "app_secret", "app_secret_secondary", "verify_token")
+        empty = [name for name in secrets if getattr(self, name) == ""]
+        if empty:
+            raise ValueError(f"{' and '.join(empty)} must not be empty.")
 
     @property
     def graph_url(self) -> str:

@@ -261,7 +261,11 @@ def test_a_damaged_copy_is_refused_and_nothing_changes(folder: Path, run: Run) -
 
 
 def test_migrate_says_what_it_would_do(folder: Path, run: Run) -> None:
-    assert decoded(run("migrate", "--plan", "--json"))["pending"] == ["m001_foundation", "m002_conversations", "m003_events"]
+    assert decoded(run("migrate", "--plan", "--json"))["pending"] == [
+        "m001_foundation",
+        "m002_conversations",
+        "m003_events",
+    ]
     assert not (folder / "gateway.db").exists()
     run("migrate")
     assert decoded(run("migrate", "--plan", "--json"))["pending"] == []

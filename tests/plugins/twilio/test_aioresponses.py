@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from urllib.parse import parse_qsl
 
 import aiohttp
 import pytest
@@ -22,7 +23,7 @@ async def test_a_message_is_posted_to_twilio_with_basic_authentication(http: Htt
         assert await sms(http).send(make_message(PERSON)) == Accepted((SID,))
         (call,) = twilio.requests["POST", URL(CREATE_URL)]
     assert call.kwargs["headers"]["Authorization"].startswith("Basic ")
-    assert ("To", PERSON) in tuple(call.kwargs["data"])
+    assert ("To", PERSON) in parse_qsl(call.kwargs["data"].decode())
     assert call.kwargs["allow_redirects"] is False
 
 
