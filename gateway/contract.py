@@ -591,19 +591,61 @@ class AccessPolicy(Policy[S]):
 
 
 class Reaction(Value, frozen=True):
-    """What an inbound text asks for."""
+    """What an inbound text asks for. `category` None: everything on this channel.
+
+    `reply` is sent once if the wish is new; one without a wish at most five times a day to the same address.
+    """
 
     wish: Literal["out", "in"] | None
     category: str | None = None
     reply: str | None = None
 
 
+class InboundFacts(Value, frozen=True, kw_only=True):
+    """Where a text came in. `title`: how the org calls itself to people; its name where it says nothing."""
+
+    org: str
+    title: str
+    channel: str
+    sender: str
+
+
 class InboundPolicy(Policy[S]):
     """What does this text mean?"""
 
     @abstractmethod
-    def read(self, inbound: Inbound, channel: str) -> Reaction | None:
-        """Called once for each inbound text, after it is stored."""
+    def read(self, inbound: Inbound, facts: InboundFacts) -> Reaction | None:
+        """Called for each text that no machine wrote, before it is stored, and again when its callback is replayed.
+
+        The reactions of all policies are carried out with the message: a wish to leave wins over one to come back, and
+        the first reply is sent, where the wish is new and the provider does not reply itself. An exception keeps the
+        message in the inbox of callbacks, for a replay.
+        """
+
+
+class ContentFacts(Value, frozen=True, kw_only=True):
+    """What a content policy judges by."""
+
+    org: str
+    title: str  # how the org calls itself to people
+    channel: str
+    sender: str
+    category: str
+    source: Literal["bulk_action", "api", "reply", "campaign"]
+    unsubscribe_url: str | None  # of this message, for this person; None without a public URL
+    links_itself: bool  # the text shows that URL already
+
+
+class ContentPolicy(Policy[S]):
+    """What is added to every message, such as how to leave?"""
+
+    @abstractmethod
+    def finish(self, message: Outbound, facts: ContentFacts) -> Outbound:
+        """The message as it shall leave; pure: what was sent is shown, and looked for at the provider, by asking again.
+
+        Only texts and headers may change. Called before the adapter's `refuse` and `cost`. An exception holds the
+        message: it is neither sent nor spent; five in a row pause the bulk action.
+        """
 
 
 # Operations: what a bulk action does to each contact. Pure.

@@ -23,6 +23,7 @@ from gateway.http.auth import Authenticator
 from gateway.http.callbacks import CallbackDoor
 from gateway.http.health import health_routes
 from gateway.http.idempotency import Idempotency
+from gateway.http.unsubscribe import UnsubscribeDoor
 from gateway.installation import Installation, TestHooks, open_installation
 from gateway.store.allowances import Allowances
 from gateway.store.idempotency import IdempotencyStore
@@ -66,12 +67,15 @@ async def listening(installation: Installation) -> AsyncIterator[list[int]]:
     """Answer the API and the callbacks while the block runs; the ports (none for a Unix socket), the API's first."""
     config = installation.config
     routes = api_routes(_resources(installation))
-    callbacks = CallbackDoor(installation.engine.intake, installation.catalogue, config.server.public_url)
+    doors = (
+        CallbackDoor(installation.engine.intake, installation.catalogue, config.server.public_url),
+        UnsubscribeDoor(installation.unsubscribing),
+    )
     probes = {"store": installation.database.probe, "loops": installation.engine.probe}
     app = build_app(
         routes,
         open_routes=health_routes(probes, installation.metrics),
-        callbacks=callbacks,
+        doors=doors,
         authenticator=Authenticator(installation.keys, installation.catalogue, installation.clock),
         idempotency=Idempotency(IdempotencyStore(installation.database, installation.clock)),
         hosts=loopback_hosts(config.server.public_url) if config.server.listen.is_loopback else None,
@@ -79,7 +83,7 @@ async def listening(installation: Installation) -> AsyncIterator[list[int]]:
     async with AsyncExitStack() as stack:
         ports = await stack.enter_async_context(_serving(app, config, "listen", config.server.listen))
         if config.server.public_listen is not None:
-            public = build_public_app(callbacks)
+            public = build_public_app(doors)
             ports += await stack.enter_async_context(
                 _serving(public, config, "public_listen", config.server.public_listen)
             )

@@ -21,10 +21,12 @@ from gateway.config import Config, combined
 from gateway.config import Sender as SenderConfig
 from gateway.contract import Adapter, Channel, Policy, Tools
 from gateway.core.ids import IdSequence
+from gateway.core.links import Links
 from gateway.core.schedule import ScheduleLimits
 from gateway.core.template import Renderer
 from gateway.engine.actions import BulkActions
 from gateway.engine.catalogue import Catalogue, Org, Sender
+from gateway.engine.composing import Composer
 from gateway.engine.contents import Contents
 from gateway.engine.conversations import Conversations
 from gateway.engine.crash import CrashPoints
@@ -34,6 +36,7 @@ from gateway.engine.holds import SenderControl
 from gateway.engine.log import CommunicationLog
 from gateway.engine.provider_templates import ProviderTemplates
 from gateway.engine.singles import SingleMessages
+from gateway.engine.unsubscribing import Unsubscribing
 from gateway.errors import ConfigError
 from gateway.files import FileFetcher
 from gateway.metrics import Metrics
@@ -47,9 +50,11 @@ from gateway.store.database import Database
 from gateway.store.keys import KeyStore
 from gateway.store.messages import MessageLog
 from gateway.store.releases import Notice
+from gateway.store.secrets import Secrets
 from gateway.store.senders import SenderSetting, SenderStore
 from gateway.store.singles import SingleStore
 from gateway.store.templates import TemplateStore
+from gateway.store.unsubscribes import UnsubscribeStore
 from gateway.validation import convert
 
 
@@ -71,6 +76,7 @@ class Installation:
     callbacks: CallbackStore
     templates: ProviderTemplates
     conversations: Conversations
+    unsubscribing: Unsubscribing
     contacts: ContactStore
     consent: ConsentStore
     keys: KeyStore
@@ -167,6 +173,9 @@ async def _build(
     ids = IdSequence(clock.now, lambda: chance.getrandbits(20))
     catalogue = await _catalogue(config, plugins, database, clock, doors)
     renderer = Renderer(plugins.filters)
+    public_url = None if config.server.public_url is None else config.server.public_url.rstrip("/")
+    links = Links(await Secrets(database).own(), public_url)
+    composer = Composer(renderer, catalogue.senders, catalogue.content_policies, links)
     metrics = Metrics()
     crash = CrashPoints(hooks.crash_at)
     for name in catalogue.senders:
@@ -180,7 +189,7 @@ async def _build(
         templates=templates,
         ids=ids,
         clock=clock,
-        renderer=renderer,
+        composer=composer,
         metrics=metrics,
         crash=crash,
         node=f"{random.SystemRandom().getrandbits(64):016x}",
@@ -195,7 +204,7 @@ async def _build(
     bulk_actions = BulkActions(
         database,
         catalogue,
-        renderer=renderer,
+        composer=composer,
         contents=contents,
         convert=convert,
         clock=clock,
@@ -205,9 +214,9 @@ async def _build(
         crash=crash,
     )
     singles = SingleMessages(
-        catalogue, engine.gatekeepers, SingleStore(database), contents, renderer, ids, clock, engine.nudge
+        catalogue, engine.gatekeepers, SingleStore(database), contents, composer, ids, clock, engine.nudge
     )
-    log = CommunicationLog(MessageLog(database), catalogue, renderer)
+    log = CommunicationLog(MessageLog(database), catalogue, composer)
     return Installation(
         config=config,
         plugins=plugins,
@@ -223,6 +232,7 @@ async def _build(
         callbacks=callbacks,
         templates=templates,
         conversations=Conversations(ConversationStore(database), log, catalogue, singles),
+        unsubscribing=Unsubscribing(links, UnsubscribeStore(database, ids, clock), catalogue),
         contacts=ContactStore(database, ids, clock),
         consent=ConsentStore(database, ids, clock),
         keys=KeyStore(database, clock),
@@ -248,6 +258,7 @@ async def _catalogue(config: Config, plugins: Plugins, database: Database, clock
         name: Org(
             id=org_ids[name],
             name=name,
+            title=org.title or name,
             # Plain texts: msgspec does not write the configuration's own classes.
             time_zone=str(org.time_zone),
             default_region=None if org.default_region is None else str(org.default_region),
@@ -266,6 +277,7 @@ async def _catalogue(config: Config, plugins: Plugins, database: Database, clock
         send_policies=tuple(_policies(config, plugins.send_policies)),
         access_policies=tuple(_policies(config, plugins.access_policies)),
         inbound_policies=tuple(_policies(config, plugins.inbound_policies)),
+        content_policies=tuple(_policies(config, plugins.content_policies)),
         filters=plugins.filters,
     )
 
@@ -322,7 +334,12 @@ def _sender(config: SenderConfig, id: Any, org: Org, channel: Channel, adapter: 
 
 
 def _policy_types(plugins: Plugins) -> dict[str, type[Policy[Any]]]:
-    return {**plugins.send_policies, **plugins.access_policies, **plugins.inbound_policies}
+    return {
+        **plugins.send_policies,
+        **plugins.access_policies,
+        **plugins.inbound_policies,
+        **plugins.content_policies,
+    }
 
 
 def _policies(config: Config, types: Mapping[str, type[Any]]) -> list[Any]:

@@ -18,6 +18,7 @@ from gateway.contract import (
     AccessPolicy,
     Adapter,
     Channel,
+    ContentPolicy,
     InboundPolicy,
     Operation,
     Policy,
@@ -60,6 +61,7 @@ class Plugins:
     send_policies: Mapping[str, type[SendPolicy[Any]]]
     access_policies: Mapping[str, type[AccessPolicy[Any]]]
     inbound_policies: Mapping[str, type[InboundPolicy[Any]]]
+    content_policies: Mapping[str, type[ContentPolicy[Any]]]
     operations: Mapping[str, Operation[Any]]
     filters: Mapping[str, Callable[[Any], str]]
 
@@ -200,7 +202,7 @@ class _Shelf:
         self.things[key] = thing
 
 
-_POLICY_KINDS: Final[tuple[type[Policy[Any]], ...]] = (SendPolicy, AccessPolicy, InboundPolicy)
+_POLICY_KINDS: Final[tuple[type[Policy[Any]], ...]] = (SendPolicy, AccessPolicy, InboundPolicy, ContentPolicy)
 
 
 def _joined(offers: Iterable[_Offer], unused: Iterable[Source]) -> Plugins:
@@ -234,6 +236,7 @@ def _joined(offers: Iterable[_Offer], unused: Iterable[Source]) -> Plugins:
         send_policies={n: p for n, p in policies.things.items() if issubclass(p, SendPolicy)},
         access_policies={n: p for n, p in policies.things.items() if issubclass(p, AccessPolicy)},
         inbound_policies={n: p for n, p in policies.things.items() if issubclass(p, InboundPolicy)},
+        content_policies={n: p for n, p in policies.things.items() if issubclass(p, ContentPolicy)},
         operations=operations.things,
         filters=filters.things,
     )

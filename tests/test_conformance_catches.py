@@ -542,8 +542,15 @@ def test_wrong_answers_of_the_other_policies_are_caught() -> None:
         name = "words"
         settings_type = Nothing
 
-        def read(self, inbound: gateway.Inbound, channel: str) -> gateway.Reaction | None:
-            return gateway.Reaction("out") if "stop" in inbound.text.lower() else None
+        def read(self, inbound: gateway.Inbound, facts: gateway.InboundFacts) -> Any:
+            return gateway.Reaction("away") if "stop" in inbound.text.lower() else None  # type: ignore[arg-type]
+
+    class Footer(gateway.ContentPolicy[Nothing]):
+        name = "footer"
+        settings_type = Nothing
+
+        def finish(self, message: gateway.Outbound, facts: gateway.ContentFacts) -> gateway.Outbound:
+            return msgspec.structs.replace(message, to="somebody@else.example")
 
     class TestKeys(PolicyConformance):
         policy_type = Keys
@@ -551,8 +558,12 @@ def test_wrong_answers_of_the_other_policies_are_caught() -> None:
     class TestWords(PolicyConformance):
         policy_type = Words
 
+    class TestFooter(PolicyConformance):
+        policy_type = Footer
+
     assert "True or False" in broken(TestKeys(), ANSWERS)
-    assert "automatic" in broken(TestWords(), ANSWERS)
+    assert "a wish is None" in broken(TestWords(), ANSWERS)
+    assert "['to']" in broken(TestFooter(), ANSWERS)
 
 
 def operation(apply: Callable[..., Any]) -> OperationConformance:

@@ -40,6 +40,7 @@ class Store(Section, frozen=True, kw_only=True):
 class Org(Section, frozen=True, kw_only=True):
     """`[orgs.NAME]`: a tenant."""
 
+    title: Annotated[str, Meta(min_length=1, max_length=100)] | None = None  # how it calls itself to people; None: NAME
     time_zone: ZoneName = ZoneName("UTC")  # of schedules that name none, and of the day of a daily cap
     default_region: Region | None = None  # None: phone numbers must be written with + and the country's code
 

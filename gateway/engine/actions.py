@@ -16,7 +16,6 @@ from gateway.core.forecast import Forecast
 from gateway.core.ids import ActionId, IdSequence, OrgId
 from gateway.core.schedule import Schedule
 from gateway.core.states import FINAL_ACTIONS, RecipientState
-from gateway.core.template import Renderer
 from gateway.engine.action_requests import (
     ActionRequest,
     Asker,
@@ -25,6 +24,7 @@ from gateway.engine.action_requests import (
     ScheduleRequest,
 )
 from gateway.engine.catalogue import Catalogue
+from gateway.engine.composing import Composer
 from gateway.engine.contents import Contents
 from gateway.engine.crash import CrashPoints
 from gateway.engine.creation import ActionLimits, Convert, Creation
@@ -58,7 +58,7 @@ class BulkActions:
         database: Database,
         catalogue: Catalogue,
         *,
-        renderer: Renderer,
+        composer: Composer,
         contents: Contents,
         convert: Convert,
         clock: Clock,
@@ -89,7 +89,7 @@ class BulkActions:
             self._limits,
             nudge,
         )
-        self._previewing = Previewing(self._outlook, renderer, clock)
+        self._previewing = Previewing(self._outlook, composer, clock)
         self._edits = Edits(self._store, self._reads, catalogue, contents, convert, clock, self._limits)
 
     async def clean_up(self) -> int:

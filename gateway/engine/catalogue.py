@@ -7,7 +7,16 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Literal
 
-from gateway.contract import AccessPolicy, Adapter, Caller, Channel, InboundPolicy, Operation, SendPolicy
+from gateway.contract import (
+    AccessPolicy,
+    Adapter,
+    Caller,
+    Channel,
+    ContentPolicy,
+    InboundPolicy,
+    Operation,
+    SendPolicy,
+)
 from gateway.core.ids import OrgId, SenderId
 from gateway.errors import Refused
 
@@ -18,6 +27,7 @@ class Org:
 
     id: OrgId
     name: str
+    title: str  # how it calls itself to people
     time_zone: str
     default_region: str | None
 
@@ -65,6 +75,7 @@ class Catalogue:
     send_policies: tuple[SendPolicy[Any], ...] = ()
     access_policies: tuple[AccessPolicy[Any], ...] = ()
     inbound_policies: tuple[InboundPolicy[Any], ...] = ()
+    content_policies: tuple[ContentPolicy[Any], ...] = ()
     filters: Mapping[str, Callable[[Any], str]]
 
     def permits(self, caller: Caller, permission: str) -> bool:

@@ -12,9 +12,9 @@ import structlog
 
 from gateway.clock import Clock
 from gateway.core.ids import ActionId, IdSequence
-from gateway.core.template import Renderer
 from gateway.engine.authority import Authority
 from gateway.engine.catalogue import Catalogue, Sender
+from gateway.engine.composing import Composer
 from gateway.engine.crash import CrashPoints
 from gateway.engine.gatekeeper import Gatekeeper
 from gateway.engine.holds import Hold
@@ -60,7 +60,7 @@ class Engine:
         templates: ProviderTemplates,
         ids: IdSequence,
         clock: Clock,
-        renderer: Renderer,
+        composer: Composer,
         metrics: EngineMetrics,
         crash: CrashPoints,
         node: str,
@@ -80,7 +80,7 @@ class Engine:
             candidates=candidates,
             turns=TurnStore(database),
             releases=releases,
-            renderer=renderer,
+            composer=composer,
             crash=crash,
             metrics=metrics,
             look=self._look,
@@ -108,11 +108,20 @@ class Engine:
         self._scheduler = Scheduler(releases, authority, clock, crash, self._released, self._sweeper.wake)
         self._templates = templates
         self.intake = Intake(
-            callbacks, templates, releases, catalogue, clock, crash, metrics, link_within=link_within, look=self._look
+            callbacks,
+            templates,
+            releases,
+            catalogue,
+            clock,
+            crash,
+            metrics,
+            link_within=link_within,
+            look=self._look,
+            released=self._released,
         )
         self._operations = Operations(OperationStore(database), catalogue, clock, self._look)
         recovery = Recovery(database, node)
-        self._reconciler = Reconciler(recovery, catalogue, renderer, clock, self._returned, self._look)
+        self._reconciler = Reconciler(recovery, catalogue, composer, clock, self._returned, self._look)
         self._timetable = Timetable(
             reconcile_cron, Housekeeping(database), callbacks, recovery, releases, clock, metrics, self._look
         )

@@ -13,11 +13,10 @@ import msgspec
 from gateway.core.content import MessageContent
 from gateway.core.drip import claimable
 from gateway.core.schedule import Schedule
-from gateway.core.template import Renderer
 from gateway.core.window import next_opening, zone_named
 from gateway.engine.catalogue import Sender
+from gateway.engine.composing import Composer
 from gateway.engine.gatekeeper import Declined, Deferred, Gatekeeper, PolicyFailed, Prepared
-from gateway.engine.rendering import compile_content
 from gateway.store.candidates import Candidate, CandidateQuery, Candidates, SendingAction
 from gateway.store.codec import from_micros, to_micros
 from gateway.store.turn import DeferredRecipient, RefusedRecipient
@@ -37,13 +36,13 @@ class Feed:
         sender: Sender,
         gatekeeper: Gatekeeper,
         candidates: Candidates,
-        renderer: Renderer,
+        composer: Composer,
         wake: Callable[[], None],
     ) -> None:
         self.action = action
         self.schedule = msgspec.json.decode(action.schedule, type=Schedule)
         content = msgspec.json.decode(action.message, type=MessageContent)
-        self.content = compile_content(renderer, content)
+        self.content = composer.compile(content)
         self.ready: deque[Prepared] = deque()
         self.refused: list[RefusedRecipient] = []
         self.deferred: list[DeferredRecipient] = []

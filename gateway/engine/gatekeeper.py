@@ -17,6 +17,7 @@ from gateway.core.ids import ActionId, ContactKey, IdSequence, MessageId, format
 from gateway.core.states import RecipientEvent
 from gateway.core.template import MissingVariable, TemplateFault
 from gateway.engine.catalogue import Sender
+from gateway.engine.composing import ContentPolicyFailed
 from gateway.engine.rendering import CompiledContent
 from gateway.engine.verdicts import strictest
 from gateway.store.candidates import Candidate
@@ -147,6 +148,8 @@ class Gatekeeper:
             return Declined(event=RecipientEvent.FAIL, code="missing_variable", reason=f"No value for {exc.name}")
         except TemplateFault as exc:
             return Declined(event=RecipientEvent.FAIL, code="content_rejected", reason=str(exc))
+        except ContentPolicyFailed as exc:
+            return PolicyFailed(policy=exc.policy, detail=exc.detail)
         try:
             rejected = self._sender.adapter.refuse(outbound)
             cost = self.cost(outbound)

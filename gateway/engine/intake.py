@@ -15,15 +15,17 @@ from typing import Final
 import structlog
 
 from gateway.clock import Clock
-from gateway.contract import CallbackAnswer, CallbackRequest, Deliver, Event
+from gateway.contract import CallbackAnswer, CallbackRequest, Deliver, Event, Inbound
 from gateway.core.ids import SenderId
 from gateway.engine.catalogue import Catalogue, Sender
 from gateway.engine.cleaning import Cleaner
 from gateway.engine.crash import CrashPoints
 from gateway.engine.metrics import IntakeMetrics
 from gateway.engine.provider_templates import ProviderTemplates
+from gateway.engine.reactions import InboundPolicyFailed, Reader
 from gateway.errors import StoreUnavailable
 from gateway.store.callbacks import Applied, Callback, CallbackStore, Reading, SenderContext
+from gateway.store.reactions import InboundReaction
 from gateway.store.releases import Releases
 
 POLL: Final = timedelta(seconds=1)  # callbacks that another process wants to be read again are noticed within this
@@ -88,8 +90,11 @@ class Intake:
         *,
         link_within: timedelta,
         look: Callable[[], None],
+        released: Callable[[], None],
     ) -> None:
-        """`link_within`: how long after a message an inbound one is taken for its answer."""
+        """`link_within`: how long after a message an inbound one is taken for its answer. `released`: there is
+        something to send.
+        """
         self._store = store
         self._templates = templates
         self._releases = releases
@@ -98,6 +103,7 @@ class Intake:
         self._crash = crash
         self._metrics = metrics
         self._look = look
+        self._released = released
         self._remembered: deque[Reading] = deque(maxlen=REMEMBERED_MAX)
         self._look_back = True  # rows of an earlier process, or more than are remembered
         self._nudge = asyncio.Event()
@@ -105,6 +111,7 @@ class Intake:
         self._cleaners = {
             id: Cleaner(sender.channel, sender.org.default_region, clock.now) for id, sender in self._senders.items()
         }
+        self._readers = {id: Reader(sender, catalogue.inbound_policies) for id, sender in self._senders.items()}
         self._contexts = {
             id: SenderContext(
                 sender=id,
@@ -227,6 +234,8 @@ class Intake:
                 await self._releases.pause(action, "template_unavailable", detail, self._clock.now())
         if applied.looks:
             self._look()
+        if applied.replies:
+            self._released()
 
     def _read(self, callback: Callback) -> Reading:
         sender = self._senders.get(callback.sender)
@@ -239,4 +248,26 @@ class Intake:
         except Exception as exc:  # noqa: BLE001
             self._log.error("callback_unreadable", sender=sender.name, callback=callback.id, exc_info=exc)
             return Reading(callback=callback.id, context=context, problem=f"parse raised {type(exc).__name__}")
-        return Reading(callback=callback.id, context=context, events=events)
+        return self._understand(callback, context, events, self._readers[sender.id])
+
+    def _understand(
+        self, callback: Callback, context: SenderContext, events: Sequence[Event], reader: Reader
+    ) -> Reading:
+        """What the texts ask for. One that a policy cannot read is left out, and read again with its callback."""
+        understood: list[Event] = []
+        reactions: dict[str, InboundReaction] = {}
+        problem: str | None = None
+        for event in events:
+            if isinstance(event, Inbound):
+                try:
+                    reaction = reader.read(event)
+                except InboundPolicyFailed as exc:
+                    self._log.error("inbound_policy_failed", callback=callback.id, exc_info=exc)
+                    problem = str(exc)
+                    continue
+                if reaction is not None:
+                    reactions[event.provider_id] = reaction
+            understood.append(event)
+        return Reading(
+            callback=callback.id, context=context, events=tuple(understood), reactions=reactions, problem=problem
+        )

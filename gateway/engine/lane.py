@@ -21,8 +21,8 @@ import structlog
 from gateway.clock import Clock
 from gateway.core.drip import WaitReason
 from gateway.core.ids import ActionId
-from gateway.core.template import Renderer
 from gateway.engine.catalogue import Sender
+from gateway.engine.composing import Composer
 from gateway.engine.crash import CrashPoints
 from gateway.engine.feed import Feed
 from gateway.engine.gatekeeper import Gatekeeper, Prepared
@@ -55,7 +55,7 @@ class LaneTools:
     candidates: Candidates
     turns: TurnStore
     releases: Releases
-    renderer: Renderer
+    composer: Composer
     crash: CrashPoints
     metrics: SendMetrics
     look: Callable[[], None]  # a turn has left something for the scheduler
@@ -159,7 +159,7 @@ class Lane:
                     self.sender,
                     self._gatekeeper,
                     self._tools.candidates,
-                    self._tools.renderer,
+                    self._tools.composer,
                     self._nudge.set,
                 )
                 self._order.append(key)

@@ -15,9 +15,10 @@ import msgspec
 
 from gateway.core.content import MediaContent, MessageContent
 from gateway.core.ids import ActionId, MessageId, OrgId
-from gateway.core.template import MissingVariable, Renderer, TemplateFault
+from gateway.core.template import MissingVariable, TemplateFault
 from gateway.engine.catalogue import Catalogue, Org
-from gateway.engine.rendering import CompiledContent, RenderedContent, compile_content
+from gateway.engine.composing import Composer, ContentPolicyFailed
+from gateway.engine.rendering import CompiledContent, RenderedContent
 from gateway.store.messages import HistoryEntry, LogFilter, LoggedMessage, LogPage, MessageLog
 
 
@@ -47,10 +48,10 @@ class ReadMessage:
 class CommunicationLog:
     """Reads messages."""
 
-    def __init__(self, store: MessageLog, catalogue: Catalogue, renderer: Renderer) -> None:
+    def __init__(self, store: MessageLog, catalogue: Catalogue, composer: Composer) -> None:
         self._store = store
         self._catalogue = catalogue
-        self._renderer = renderer
+        self._composer = composer
 
     async def list(
         self, org: OrgId, wanted: LogFilter, *, limit: int, before: MessageId | None = None
@@ -104,7 +105,7 @@ class CommunicationLog:
         compiled: dict[ActionId, CompiledContent] = {}
         for action, content in page.contents.items():
             try:
-                compiled[action] = compile_content(self._renderer, msgspec.json.decode(content, type=MessageContent))
+                compiled[action] = self._composer.compile(msgspec.json.decode(content, type=MessageContent))
             except TemplateFault:
                 continue  # creation has checked it; a stricter version of the gateway shows no text then
         return [_with_texts(message, compiled) for message in page.messages]
@@ -118,7 +119,7 @@ def _with_texts(message: LoggedMessage, compiled: Mapping[ActionId, CompiledCont
         return ReadMessage(message=message, texts=Texts())
     try:
         outbound = content.render(message.id, max(1, message.attempts), message.address, message.variables)
-    except (MissingVariable, TemplateFault):
+    except (MissingVariable, TemplateFault, ContentPolicyFailed):
         return ReadMessage(message=message, texts=Texts())
     template = content.content.template
     texts = Texts(

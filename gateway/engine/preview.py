@@ -11,11 +11,11 @@ from gateway.clock import Clock
 from gateway.contract import Channel
 from gateway.core.forecast import Forecast
 from gateway.core.ids import MessageId
-from gateway.core.template import MissingVariable, Renderer, TemplateFault
+from gateway.core.template import MissingVariable, TemplateFault
+from gateway.engine.composing import Composer, ContentPolicyFailed
 from gateway.engine.contents import CheckedContent
 from gateway.engine.creation import Checked, warnings_of
 from gateway.engine.outlook import BATCHES_DEFAULT, Outlook
-from gateway.engine.rendering import compile_content
 from gateway.store.previews import Sight
 
 
@@ -38,9 +38,9 @@ class Preview:
 class Previewing:
     """Makes previews of requests that have passed every check. One for the life of the daemon; it keeps nothing."""
 
-    def __init__(self, outlook: Outlook, renderer: Renderer, clock: Clock) -> None:
+    def __init__(self, outlook: Outlook, composer: Composer, clock: Clock) -> None:
         self._outlook = outlook
-        self._renderer = renderer
+        self._composer = composer
         self._clock = clock
 
     async def preview(self, checked: Checked) -> Preview:
@@ -71,12 +71,12 @@ class Previewing:
         """The mean over the sample, for everybody."""
         if not content.sender.charges_by_unit:
             return None
-        compiled = compile_content(self._renderer, content.content)
+        compiled = self._composer.compile(content.content)
         costs = []
         for values in sight.reached:
             try:
                 outbound = compiled.render(MessageId(0), 1, "", compiled.frozen(values))
-            except (MissingVariable, TemplateFault):
-                continue  # it will fail by itself, and costs nothing
+            except (MissingVariable, TemplateFault, ContentPolicyFailed):
+                continue  # it will fail or wait by itself, and costs nothing
             costs.append(content.sender.adapter.cost(outbound))
         return math.ceil(sum(costs) / len(costs) * sight.reachable) if costs else 0

@@ -16,9 +16,10 @@ from gateway.core.content import MessageContent
 from gateway.core.ids import MESSAGE, ActionId, MessageId, format_id
 from gateway.core.retry import give_up
 from gateway.core.states import MessageStatus, RecipientEvent
-from gateway.core.template import MissingVariable, Renderer, TemplateFault
+from gateway.core.template import MissingVariable, TemplateFault
 from gateway.engine.catalogue import Catalogue, Sender
-from gateway.engine.rendering import compile_content, verbatim
+from gateway.engine.composing import Composer, ContentPolicyFailed
+from gateway.engine.rendering import verbatim
 from gateway.engine.rulings import AGED
 from gateway.errors import StoreUnavailable
 from gateway.store.codec import micros_of
@@ -44,14 +45,14 @@ class Reconciler:
         self,
         recovery: Recovery,
         catalogue: Catalogue,
-        renderer: Renderer,
+        composer: Composer,
         clock: Clock,
         returned: Callable[[ActionId | None], None],
         look: Callable[[], None],
     ) -> None:
         self._recovery = recovery
         self._catalogue = catalogue
-        self._renderer = renderer
+        self._composer = composer
         self._clock = clock
         self._returned = returned
         self._look = look
@@ -143,10 +144,10 @@ class Reconciler:
         """The message as it was sent: from its frozen variables, or its stored texts."""
         if message.action_message is None:
             return verbatim(message.id, message.attempt, message.address, message.content or {})
-        content = compile_content(self._renderer, msgspec.convert(message.action_message, MessageContent))
+        content = self._composer.compile(msgspec.convert(message.action_message, MessageContent))
         try:
             return content.render(message.id, message.attempt, message.address, message.variables)
-        except (MissingVariable, TemplateFault):
+        except (MissingVariable, TemplateFault, ContentPolicyFailed):
             return verbatim(message.id, message.attempt, message.address, {})
 
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, Final
+from dataclasses import dataclass, field, replace
+from typing import Any, Final, Protocol
 
 import msgspec
 
@@ -18,6 +18,18 @@ SUBJECT_CHARACTERS_MAX: Final = 998  # RFC 5322 2.1.1: the longest line
 PARAMETER_CHARACTERS_MAX: Final = 4 * 1024  # of one parameter of a provider's template; theirs are shorter
 
 
+class Finisher(Protocol):
+    """What every message of a content gets beside its recipient's own texts."""
+
+    def values(self, message: MessageId) -> Mapping[str, Any]:
+        """Variables of its own."""
+        ...
+
+    def finish(self, message: MessageId, outbound: Outbound) -> Outbound:
+        """The message as it leaves."""
+        ...
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CompiledContent:
     """A message's content with its templates compiled, once for all recipients."""
@@ -29,6 +41,11 @@ class CompiledContent:
     parameters: Mapping[str, Template]  # of the provider's template
     media: tuple[Media, ...]
     variables: frozenset[str]
+    finisher: Finisher | None = None
+
+    def finished_by(self, finisher: Finisher) -> CompiledContent:
+        """The same content, each message of which is finished by `finisher`."""
+        return replace(self, finisher=finisher)
 
     def frozen(self, values: Mapping[str, Any]) -> dict[str, Any]:
         """The part of `values` that the templates use, with the message's own variables as defaults."""
@@ -36,7 +53,16 @@ class CompiledContent:
         return {name: values.get(name, own.get(name)) for name in self.variables if name in values or name in own}
 
     def render(self, message: MessageId, attempt: int, to: str, values: Mapping[str, Any]) -> Outbound:
-        """One recipient's message. MissingVariable, TemplateFault: it cannot be written for this recipient."""
+        """One recipient's message, finished. MissingVariable, TemplateFault: it cannot be written for this recipient.
+
+        Whatever the finisher raises is raised here.
+        """
+        if self.finisher is None:
+            return self._rendered(message, attempt, to, values)
+        outbound = self._rendered(message, attempt, to, {**values, **self.finisher.values(message)})
+        return self.finisher.finish(message, outbound)
+
+    def _rendered(self, message: MessageId, attempt: int, to: str, values: Mapping[str, Any]) -> Outbound:
         return Outbound(
             ref=format_id(MESSAGE, message),
             attempt=attempt,
@@ -89,6 +115,7 @@ class RenderedContent:
     html: str | None = None
     template: TemplateContent | None = None  # `parameters` are the rendered texts
     media: tuple[MediaContent, ...] = ()
+    headers: Mapping[str, str] = field(default_factory=dict)
     reply_to: str | None = None
     quotes: str | None = None  # provider id of the inbound message that it answers
 
@@ -106,6 +133,7 @@ class RenderedContent:
             if template is None
             else TemplateUse(template.name, template.language, dict(template.parameters), template.details),
             media=tuple(map(_media, self.media)),
+            headers=self.headers,
             reply_to=self.reply_to,
             quotes=self.quotes,
         )

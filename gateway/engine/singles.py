@@ -16,13 +16,14 @@ from gateway.contract import Defer, Deny, Outbound, Rejected
 from gateway.core.content import MessageContent, TemplateContent
 from gateway.core.gate import reason_text
 from gateway.core.ids import IdSequence, MessageId
-from gateway.core.template import MissingVariable, Renderer, TemplateFault
+from gateway.core.template import MissingVariable, TemplateFault
 from gateway.engine.action_requests import ContentRequest
 from gateway.engine.catalogue import Catalogue, Org, Sender
+from gateway.engine.composing import Composer, ContentPolicyFailed
 from gateway.engine.contents import CheckedContent, Contents
 from gateway.engine.findings import Findings
 from gateway.engine.gatekeeper import Gatekeeper, PolicyFailed, Prepared, Subject
-from gateway.engine.rendering import RenderedContent, compile_content, verbatim
+from gateway.engine.rendering import RenderedContent, verbatim
 from gateway.errors import Invalid, NotFound, Problem, Refused
 from gateway.store.candidates import Candidates, Single
 from gateway.store.codec import from_micros, to_micros
@@ -58,7 +59,7 @@ class SingleMessages:
         gatekeepers: Mapping[str, Gatekeeper],
         store: SingleStore,
         contents: Contents,
-        renderer: Renderer,
+        composer: Composer,
         ids: IdSequence,
         clock: Clock,
         nudge: Callable[[], None],
@@ -67,7 +68,7 @@ class SingleMessages:
         self._gatekeepers = gatekeepers
         self._store = store
         self._contents = contents
-        self._renderer = renderer
+        self._composer = composer
         self._ids = ids
         self._clock = clock
         self._nudge = nudge
@@ -184,7 +185,10 @@ class SingleMessages:
         values = {**person.values, **{k: v for k, v in draft.content.variables.items() if v is not None}}
         about = "/body" if content.template is None else "/parameters"
         try:
-            outbound = compile_content(self._renderer, content).render(message, 1, person.address, values)
+            compiled = self._composer.compile(content, "reply" if draft.source == "reply" else "api")
+            outbound = compiled.render(message, 1, person.address, values)
+        except ContentPolicyFailed as exc:
+            raise Refused("policy_error", f"{exc}; nothing was sent.") from exc
         except (MissingVariable, TemplateFault) as exc:
             raise Invalid([Problem(about, str(exc))]) from exc
         rejected = sender.adapter.refuse(outbound)
@@ -205,6 +209,7 @@ class SingleMessages:
                 details=template.details,
             ),
             media=content.media,
+            headers=outbound.headers,
             reply_to=content.reply_to,
             quotes=draft.quotes,
         )

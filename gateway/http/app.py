@@ -29,17 +29,22 @@ from gateway.http.problems import CONTENT_TYPE, explain
 from gateway.http.querystring import decode_query, repeatable
 from gateway.http.reading import ASIDE_BYTES, BodyReader, HttpLimits, aside, keep_waiting
 from gateway.http.routing import Answer, Call, OpenRoute, Route
+from gateway.http.unsubscribe import UnsubscribeDoor
 from gateway.store.idempotency import Claim
 from gateway.validation import convert
 
 COMMON_HEADERS: Final = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff", "Server": "dripgate"}
 
 
+Door = CallbackDoor | UnsubscribeDoor
+"""A path that takes no key: for providers, and for people who leave."""
+
+
 def build_app(
     routes: Sequence[Route],
     *,
     open_routes: Sequence[OpenRoute] = (),
-    callbacks: CallbackDoor | None = None,
+    doors: Sequence[Door] = (),
     authenticator: Authenticator,
     idempotency: Idempotency,
     limits: HttpLimits | None = None,
@@ -57,15 +62,16 @@ def build_app(
         app.router.add_route(route.method, route.path, endpoint.handle, expect_handler=keep_waiting)
     for open_route in open_routes:
         app.router.add_get(open_route.path, _open(open_route))
-    if callbacks is not None:
-        callbacks.add_to(app.router)
+    for door in doors:
+        door.add_to(app.router)
     return app
 
 
-def build_public_app(callbacks: CallbackDoor) -> web.Application:
-    """What may face the internet: the callbacks, and nothing else."""
+def build_public_app(doors: Sequence[Door]) -> web.Application:
+    """What may face the internet: the doors that take no key, and nothing else."""
     app = web.Application(middlewares=[_guard(None)])
-    callbacks.add_to(app.router)
+    for door in doors:
+        door.add_to(app.router)
     return app
 
 

@@ -17,6 +17,7 @@ from gateway.store.codec import from_micros, micros_of, micros_or_none, to_json,
 from gateway.store.counters import Moves
 from gateway.store.database import Database
 from gateway.store.inbound import InboundContext, store_inbound
+from gateway.store.reactions import InboundReaction, react
 from gateway.store.receipts import ReceiptContext, merge_receipts, message_meant, purge_parked
 from gateway.store.templates import change_template
 from gateway.store.wishes import Wish, record_wish
@@ -75,11 +76,15 @@ class SenderContext:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reading:
-    """What one callback says. `problem`: why it could not be read; then there are no events."""
+    """What one callback says. `problem`: why it, or a part of it, could not be read, and is not among the events.
+
+    `reactions`: what the policies made of the inbound texts, by their provider ids.
+    """
 
     callback: int
     context: SenderContext | None  # None: its sender is not configured any more
     events: Sequence[Event] = ()
+    reactions: Mapping[str, InboundReaction] = field(default_factory=dict)
     problem: str | None = None
 
 
@@ -92,6 +97,7 @@ class Applied:
     parked: int = 0
     inbound: int = 0
     wishes: int = 0
+    replies: int = 0  # messages that wait to be sent
     stopped_templates: list[tuple[SenderId, TemplateChange]] = field(default_factory=list)
 
 
@@ -144,7 +150,7 @@ class CallbackStore:
             for reading in readings:
                 if reading.context is not None:
                     for event in reading.events:
-                        _apply(conn, reading.context, event, micros, self._ids.take, applied)
+                        _apply(conn, reading, reading.context, event, micros, self._ids.take, applied)
             applied.looks = moves.write(conn, micros)
             rows = [
                 (one.callback, READ if one.problem is None else UNREADABLE, len(one.events), one.problem)
@@ -237,6 +243,7 @@ def _apply_receipts(
 
 def _apply(
     conn: sqlite3.Connection,
+    reading: Reading,
     context: SenderContext,
     event: Event,
     now: int,
@@ -245,7 +252,11 @@ def _apply(
 ) -> None:
     match event:
         case Inbound():
-            applied.inbound += store_inbound(conn, context.of_inbound(), event, now, take_id) is not None
+            message = store_inbound(conn, context.of_inbound(), event, now, take_id)
+            reaction = reading.reactions.get(event.provider_id)
+            applied.inbound += message is not None
+            if message is not None and reaction is not None:
+                applied.replies += react(conn, context.of_inbound(), message, reaction, now, take_id)
         case Consent():
             applied.wishes += _record(conn, context, event, now, take_id)
         case TemplateChange():

@@ -15,7 +15,10 @@ from gateway.store.outbox import publish_wish
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wish:
-    """What somebody wants. `address` in its one spelling. `message` is the one that proves it, or that it is about."""
+    """What somebody wants. `address` in its one spelling. `message` is the one that proves it, or that it is about.
+
+    `contact`: who it was that the message went to, if that is known; they may have another address by now.
+    """
 
     org: OrgId
     channel: Channel
@@ -25,6 +28,7 @@ class Wish:
     source: str
     reason: str | None = None
     message: MessageId | None = None
+    contact: ContactKey | None = None
 
 
 def record_wish(conn: sqlite3.Connection, wish: Wish, now: int, take_id: Callable[[], int]) -> bool:
@@ -40,6 +44,8 @@ def record_wish(conn: sqlite3.Connection, wish: Wish, now: int, take_id: Callabl
 def _only_holder(conn: sqlite3.Connection, wish: Wish) -> ContactKey | None:
     query = f"SELECT DISTINCT id FROM ({holders_sql(wish.channel, '?1', '?2')}) LIMIT 2"
     rows = conn.execute(query, (wish.org, wish.address)).fetchall()
+    if not rows:
+        return wish.contact
     return ContactKey(rows[0][0]) if len(rows) == 1 else None
 
 

@@ -19,10 +19,12 @@ from gateway.contract import (
     Allow,
     Channel,
     ContactEdit,
+    ContentPolicy,
     Defer,
     Deny,
     InboundPolicy,
     Operation,
+    Outbound,
     Policy,
     Reaction,
     Refusal,
@@ -47,7 +49,7 @@ from gateway.testing.conformance_checks import (
 )
 from gateway.testing.conformance_network import loopback
 from gateway.testing.conformance_provider import BODIES
-from gateway.testing.conformance_samples import CALLERS, CONTACTS, FACTS, INBOUNDS
+from gateway.testing.conformance_samples import ARRIVALS, CALLERS, CONTACTS, CONTENT_FACTS, FACTS, INBOUNDS, OUTBOUNDS
 from gateway.testing.doubles import make_tools
 from gateway.validation import convert
 
@@ -256,10 +258,13 @@ def _answers(policy: type[Policy[Any]], config: Config | None) -> None:
     elif isinstance(made, AccessPolicy):
         asked = [partial(made.permits, caller, "messaging.send") for caller in CALLERS]
         expected = bool
-    else:
-        assert isinstance(made, InboundPolicy)
-        asked = [partial(made.read, inbound, "sms") for inbound in INBOUNDS]
+    elif isinstance(made, InboundPolicy):
+        asked = [partial(made.read, inbound, ARRIVALS[0]) for inbound in INBOUNDS]
         expected = Reaction | None
+    else:
+        assert isinstance(made, ContentPolicy)
+        asked = [partial(made.finish, outbound, CONTENT_FACTS[0]) for outbound in OUTBOUNDS]
+        expected = Outbound
     for ask in asked:
         answer = ask()
         promise(isinstance(answer, expected), f"{policy.__name__} answered {answer!r}, expected {expected}.")

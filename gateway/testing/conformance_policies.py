@@ -14,11 +14,15 @@ from gateway.contract import (
     AccessPolicy,
     Allow,
     Caller,
+    ContentFacts,
+    ContentPolicy,
     Defer,
     Deny,
     Facts,
     Inbound,
+    InboundFacts,
     InboundPolicy,
+    Outbound,
     Policy,
     Reaction,
     SendPolicy,
@@ -33,19 +37,20 @@ from gateway.testing.conformance_checks import (
 )
 from gateway.testing.conformance_network import loopback
 from gateway.testing.conformance_promises import for_all
-from gateway.testing.conformance_samples import CALLERS, FACTS, INBOUNDS
-from gateway.testing.conformance_values import callers, facts, inbounds, texts
+from gateway.testing.conformance_samples import ARRIVALS, CALLERS, CONTENT_FACTS, FACTS, INBOUNDS, OUTBOUNDS
+from gateway.testing.conformance_values import callers, facts, inbounds, outbounds, texts
 
 T = TypeVar("T")
 
 NEEDS: Final = frozenset({"sent_counts", "last_inbound"})
+UNTOUCHED: Final = ("ref", "attempt", "to", "template", "media", "reply_to", "quotes")
 CALLS: Final = 200
 CALL_SECONDS_MAX: Final = 0.005  # of the processor, on average: every message waits for every policy
 PERMISSIONS: Final = ("messaging.read", "messaging.send", "members.write", "", "no.such.permission")
 
 
 class PolicyConformance:
-    """Everything that a send, access or inbound policy promises.
+    """Everything that a send, access, inbound or content policy promises.
 
     class TestWeeklyCap(PolicyConformance):
         policy_type = WeeklyCap
@@ -79,8 +84,8 @@ class PolicyConformance:
 
     def test_it_is_of_a_kind_that_is_asked(self) -> None:
         promise(
-            issubclass(self.policy_type, SendPolicy | AccessPolicy | InboundPolicy),
-            f"{self.who} is none of SendPolicy, AccessPolicy and InboundPolicy: nobody asks it.",
+            issubclass(self.policy_type, SendPolicy | AccessPolicy | InboundPolicy | ContentPolicy),
+            f"{self.who} is none of SendPolicy, AccessPolicy, InboundPolicy and ContentPolicy: nobody asks it.",
         )
 
     def test_its_settings_refuse_unknown_keys_and_hide_secrets(self) -> None:
@@ -102,9 +107,12 @@ class PolicyConformance:
         elif issubclass(self.policy_type, AccessPolicy):
             questions = st.tuples(callers(), st.sampled_from(PERMISSIONS) | texts(30))
             self._ask(questions, _spread(policy.permits), _spread(self.make().permits), self._permission)
-        else:
-            questions_of_texts = st.tuples(inbounds(), st.sampled_from(("sms", "whatsapp")))
+        elif issubclass(self.policy_type, InboundPolicy):
+            questions_of_texts = st.tuples(inbounds(), st.sampled_from(ARRIVALS))
             self._ask(questions_of_texts, _spread(policy.read), _spread(self.make().read), self._reaction)
+        else:
+            contents = st.tuples(outbounds(), st.sampled_from(CONTENT_FACTS))
+            self._ask(contents, _spread(policy.finish), _spread(self.make().finish), self._finished)
 
     def _ask(
         self,
@@ -156,16 +164,22 @@ class PolicyConformance:
             isinstance(answer, bool), f"{self.who}.permits answered {answer!r} to {asked!r}: it answers True or False."
         )
 
-    def _reaction(self, asked: tuple[Inbound, str], answer: object) -> None:
+    def _reaction(self, asked: tuple[Inbound, InboundFacts], answer: object) -> None:
         promise(
             answer is None or isinstance(answer, Reaction), f"{self.who}.read answered {answer!r}: None or a Reaction."
         )
         if isinstance(answer, Reaction):
             promise(answer.wish in {None, "out", "in"}, f"{self.who}.read: a wish is None, 'out' or 'in': {answer!r}")
-            promise(
-                not (asked[0].automatic and answer.wish),
-                f"{self.who}.read takes an automatic reply for a wish: {answer!r}",
-            )
+
+    def _finished(self, asked: tuple[Outbound, ContentFacts], answer: object) -> None:
+        promise(isinstance(answer, Outbound), f"{self.who}.finish answered {answer!r}: it answers with the message.")
+        assert isinstance(answer, Outbound)
+        kept = {name: getattr(answer, name) == getattr(asked[0], name) for name in UNTOUCHED}
+        changed = [name for name, same in kept.items() if not same]
+        promise(not changed, f"{self.who}.finish changes {changed}: only texts and headers may change.")
+        added = [name for name in ("text", "html", "subject") if getattr(asked[0], name) is None]
+        made_up = [name for name in added if getattr(answer, name) is not None]
+        promise(not made_up, f"{self.who}.finish adds a {made_up} where there was none.")
 
     def test_it_is_quick(self) -> None:
         policy = self.make()
@@ -190,5 +204,7 @@ def _question_of(policy: Policy[Any]) -> Callable[[], object]:
         return lambda: policy.judge(FACTS[0])
     if isinstance(policy, AccessPolicy):
         return lambda: policy.permits(CALLERS[0], "messaging.send")
-    assert isinstance(policy, InboundPolicy)
-    return lambda: policy.read(INBOUNDS[0], "sms")
+    if isinstance(policy, InboundPolicy):
+        return lambda: policy.read(INBOUNDS[0], ARRIVALS[0])
+    assert isinstance(policy, ContentPolicy)
+    return lambda: policy.finish(OUTBOUNDS[0], CONTENT_FACTS[0])

@@ -7,7 +7,7 @@ from typing import Final
 
 import msgspec
 
-from gateway.contract import Caller, ContactView, Facts, Inbound
+from gateway.contract import Caller, ContactView, ContentFacts, Facts, Inbound, InboundFacts, Outbound
 from gateway.testing.doubles import NOW
 
 _FACTS: Final = Facts(
@@ -43,8 +43,33 @@ CALLERS: Final = (
     ),
 )
 INBOUNDS: Final = tuple(
-    Inbound(provider_id=f"in_{number}", address="+15551230000", text=text, automatic=number == 0)
+    Inbound(provider_id=f"in_{number}", address="+15551230000", text=text)
     for number, text in enumerate(("I am out of office", "STOP", "Start", "", "Thank you \U0001f64f", "A" * 10_000))
+)
+ARRIVALS: Final = tuple(
+    InboundFacts(org="default", title="Grace Church", channel=channel, sender="main") for channel in ("sms", "whatsapp")
+)
+OUTBOUNDS: Final = (
+    Outbound(ref="msg_0c3v8h2k9m4qa", attempt=1, to="+15551230000", text="See you on Sunday."),
+    Outbound(ref="msg_0c3v8h2k9m4qb", attempt=2, to="a@b.example", subject="Sunday", text="Hi", html="<p>Hi</p>"),
+    Outbound(ref="msg_0c3v8h2k9m4qc", attempt=1, to="a@b.example", headers={"X-Kind": "news"}, html="<body>Hi</body>"),
+)
+_CONTENT: Final = ContentFacts(
+    org="default",
+    title="Grace Church",
+    channel="email",
+    sender="mail",
+    category="general",
+    source="bulk_action",
+    unsubscribe_url="https://gateway.example/u/AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA",
+    links_itself=False,
+)
+CONTENT_FACTS: Final = (
+    _CONTENT,
+    msgspec.structs.replace(_CONTENT, unsubscribe_url=None),
+    msgspec.structs.replace(_CONTENT, links_itself=True),
+    msgspec.structs.replace(_CONTENT, channel="sms", category="transactional"),
+    msgspec.structs.replace(_CONTENT, channel="whatsapp", source="reply", unsubscribe_url="http://127.0.0.1/u/A"),
 )
 _CONTACT: Final = ContactView(
     id="con_0c3v8h2k9m4qa",

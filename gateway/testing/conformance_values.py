@@ -110,7 +110,25 @@ def inbounds() -> st.SearchStrategy[Inbound]:
         button=st.none() | words,
         media=st.lists(_media(), max_size=2).map(tuple),
         name=st.none() | texts(40),
-        automatic=st.booleans(),
+    )
+
+
+def outbounds() -> st.SearchStrategy[Outbound]:
+    """Rendered messages with any of the parts that a channel may take."""
+    long = st.builds(lambda text, times: text * times, texts(20), st.integers(1, 2_000))
+    return st.builds(
+        Outbound,
+        ref=st.just("msg_0c3v8h2k9m4qa"),
+        attempt=st.integers(1, 100),
+        to=texts(40),
+        text=st.none() | texts() | long,
+        subject=st.none() | texts(80),
+        html=st.none() | st.sampled_from(("<p>Hi</p>", "<BODY>x</BODY >", "</body></body>")) | texts() | long,
+        template=st.none() | _templates(),
+        media=st.lists(_media(), max_size=2).map(tuple),
+        headers=st.dictionaries(st.sampled_from(("X-Kind", "list-unsubscribe")), texts(20)),
+        reply_to=st.none() | st.just("reply@grace.example"),
+        quotes=st.none() | texts(40),
     )
 
 

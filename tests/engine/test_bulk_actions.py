@@ -21,6 +21,7 @@ from gateway.engine.action_requests import (
     merged,
 )
 from gateway.engine.actions import BulkActions
+from gateway.engine.composing import Composer
 from gateway.engine.creation import ActionLimits
 from gateway.errors import Refused
 from gateway.store.action_reads import ActionView
@@ -41,7 +42,7 @@ class Office:
         self.service = BulkActions(
             world.database,
             world.catalogue,
-            renderer=Renderer(),
+            composer=Composer(Renderer()),
             contents=make_contents(world.database, world.catalogue, world.clock, world.ids),
             convert=convert,
             clock=world.clock,

@@ -34,6 +34,7 @@ from gateway.core.schedule import Schedule
 from gateway.core.states import RecipientState
 from gateway.core.template import Renderer
 from gateway.engine.catalogue import Catalogue, Org, Sender
+from gateway.engine.composing import Composer
 from gateway.engine.crash import CrashPoints
 from gateway.engine.engine import Engine
 from gateway.store.callbacks import CallbackStore
@@ -184,7 +185,7 @@ class World:
                 )
             ],
         )
-        org = Org(id=orgs["default"], name="default", time_zone="UTC", default_region=None)
+        org = Org(id=orgs["default"], name="default", title="Default", time_zone="UTC", default_region=None)
         settings: dict[str, Any] = {
             "rate": 1e6,
             "burst": 1e6,
@@ -222,7 +223,7 @@ class World:
             templates=make_templates(self.database, catalogue, self.clock, self.ids),
             ids=self.ids,
             clock=self.clock,
-            renderer=Renderer({}),
+            composer=Composer(Renderer({})),
             metrics=SilentMetrics(),
             crash=CrashPoints(),
             node=f"node-{next(self._nodes)}",

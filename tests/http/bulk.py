@@ -15,6 +15,7 @@ from gateway.core.states import RecipientState
 from gateway.core.template import Renderer
 from gateway.engine.actions import BulkActions
 from gateway.engine.catalogue import Catalogue
+from gateway.engine.composing import Composer
 from gateway.engine.creation import ActionLimits
 from gateway.http.bulk_actions import bulk_action_routes
 from gateway.store.database import Database
@@ -172,7 +173,7 @@ async def build_bulk(
     service = BulkActions(
         database,
         catalogue,
-        renderer=Renderer(),
+        composer=Composer(Renderer()),
         contents=make_contents(database, catalogue, clock, ids),
         convert=convert,
         clock=clock,

@@ -39,8 +39,8 @@ class OwnList(AccessPolicy[NoSettings]):
         return permission in caller.permissions
 
 
-DEFAULT = Org(id=OrgId(1), name="default", time_zone="Africa/Lagos", default_region="NG")
-OTHER = Org(id=OrgId(2), name="other", time_zone="UTC", default_region=None)
+DEFAULT = Org(id=OrgId(1), name="default", title="Default", time_zone="Africa/Lagos", default_region="NG")
+OTHER = Org(id=OrgId(2), name="other", title="Other", time_zone="UTC", default_region=None)
 
 
 def make_catalogue(**more: Any) -> Catalogue:

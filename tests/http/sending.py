@@ -12,6 +12,7 @@ from gateway.contract import Accepted, Adapter, Capabilities, Channel, Outbound,
 from gateway.core.ids import IdSequence
 from gateway.core.template import Renderer
 from gateway.engine.catalogue import Catalogue, Sender
+from gateway.engine.composing import Composer
 from gateway.engine.gatekeeper import Gatekeeper
 from gateway.engine.holds import SenderControl
 from gateway.engine.log import CommunicationLog
@@ -118,7 +119,7 @@ async def build_sending(database: Database, clock: FakeClock, ids: IdSequence) -
         gatekeepers,
         SingleStore(database),
         make_contents(database, catalogue, clock, ids, renderer),
-        renderer,
+        Composer(renderer),
         ids,
         clock,
         lambda: nudges.append("single"),
@@ -126,7 +127,7 @@ async def build_sending(database: Database, clock: FakeClock, ids: IdSequence) -
     return Sending(
         catalogue=catalogue,
         singles=singles,
-        log=CommunicationLog(MessageLog(database), catalogue, renderer),
+        log=CommunicationLog(MessageLog(database), catalogue, Composer(renderer)),
         control=SenderControl(store, singles, clock, lambda: nudges.append("sender")),
         adapter=adapter,
         nudges=nudges,

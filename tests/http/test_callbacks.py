@@ -49,9 +49,8 @@ async def door(database: Database, clock: FakeClock, ids: IdSequence) -> AsyncIt
         return await authenticate(request)
 
     sender.adapter.authenticate = watch  # type: ignore[method-assign, assignment]
-    app = build_public_app(
-        CallbackDoor(world.engine.intake, world.catalogue, PUBLIC, HttpLimits(body_seconds=0.2, linger_seconds=0.1))
-    )
+    limits = HttpLimits(body_seconds=0.2, linger_seconds=0.1)
+    app = build_public_app([CallbackDoor(world.engine.intake, world.catalogue, PUBLIC, limits)])
     async with TestClient(TestServer(app)) as client:
         yield Door(world, client, seen)
     await world.kill()
