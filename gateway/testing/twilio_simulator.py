@@ -85,6 +85,7 @@ class TwilioSimulator(TwilioScript):
         self.steps = tuple(steps)
         self.fates: Sequence[Fate] = ()
         self.reply_window: timedelta | None = REPLY_WINDOW  # of WhatsApp; None: free texts may always be sent
+        self.handles_opt_outs = True  # False: as Twilio does on request, the words are for the account to obey
         self.advanced_opt_out = False  # inbound keywords bring OptOutType
         self.record: list[SimMessage] = []
         self.requests = 0
@@ -184,7 +185,7 @@ class TwilioSimulator(TwilioScript):
     def _heed(self, address: str, text: str) -> dict[str, str]:
         """STOP keeps SMS from the address, START lets them through again; with Advanced Opt-Out the webhook says so."""
         wish = wish_of(text)
-        if wish is None or address.startswith("whatsapp:"):
+        if wish is None or address.startswith("whatsapp:") or not self.handles_opt_outs:
             return {}
         if wish == "STOP":
             self.opted_out.add(address)

@@ -100,7 +100,8 @@ def folded(text: str) -> str:
     short = text.strip()
     if len(short) > CHARACTERS_MAX:
         return ""
-    plain = unicodedata.normalize("NFKD", short.casefold())
+    # Twice: what signs like ㋌ stand for has a case of its own.
+    plain = unicodedata.normalize("NFKD", unicodedata.normalize("NFKD", short).casefold())
     kept = "".join(letter if _counts(letter) else " " for letter in plain if not unicodedata.combining(letter))
     return " ".join(word.strip("-") for word in kept.split() if word.strip("-"))
 
