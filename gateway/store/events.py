@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
+from gateway.core.event_types import named_by
 from gateway.core.ids import EVENT, MESSAGE, OrgId, format_id
 from gateway.store.codec import from_json, from_micros, to_json, to_micros
 from gateway.store.database import Database
 
-ROWS_AT_ONCE: Final = 100  # of one statement: a row is up to a thousand events
+ROWS_AT_ONCE: Final = 5_000  # looked through for one page, a few milliseconds; a row is up to a thousand events
 PURGE_STEP: Final = 5_000  # rows removed in one transaction
 
 _SUBJECT: Final = {"message": "message_id", "contact": "contact_id"}
@@ -32,10 +33,15 @@ class Event:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EventPage:
-    """Some events, and `position`: everything up to this number was looked through."""
+    """Some events. `position`: everything up to this number was looked through, also where nothing was found.
+
+    `first` is the oldest number that is kept, or would be the next one's, and `newest` the last that was given.
+    """
 
     events: tuple[Event, ...]
     position: int
+    first: int
+    newest: int
 
 
 class EventStore:
@@ -47,7 +53,8 @@ class EventStore:
     async def after(self, org: OrgId, seq: int, types: Sequence[str], limit: int) -> EventPage:
         """The next events of these types behind `seq`, at most `limit`.
 
-        `types`: as `message.read`, or `bulk_action.*` for all that begin so; none for every type.
+        `types`: patterns of `gateway.core.event_types`; none for every type. A page may be short, or empty, before the
+        end is reached: go on from its `position`.
         """
         return await self._database.read(lambda conn: _page(conn, org, seq, types, limit))
 
@@ -70,34 +77,49 @@ class EventStore:
 
 def _page(conn: sqlite3.Connection, org: OrgId, seq: int, types: Sequence[str], limit: int) -> EventPage:
     (newest,) = conn.execute("SELECT last_event FROM orgs WHERE id = ?", (org,)).fetchone()
+    first = _first(conn, org, newest)
     found: list[Event] = []
-    position = seq
-    while len(found) < limit and position < newest:
-        rows = _rows(conn, org, position, types)
-        for row in rows:
-            for event in _events(org, row):
-                if event.seq > position and len(found) < limit:
-                    found.append(event)
-                    position = event.seq
-        if len(rows) < ROWS_AT_ONCE and len(found) < limit:
-            position = newest
-    return EventPage(events=tuple(found), position=position)
+    end = _end(conn, org, seq, newest)
+    for row in _rows(conn, org, seq, end, types):
+        for event in _events(org, row, seq):
+            found.append(event)
+            if len(found) == limit:
+                return EventPage(events=tuple(found), position=event.seq, newest=newest, first=first)
+    return EventPage(events=tuple(found), position=max(seq, end), newest=newest, first=first)
 
 
-def _rows(conn: sqlite3.Connection, org: OrgId, position: int, types: Sequence[str]) -> list[tuple[Any, ...]]:
-    wanted = "AND EXISTS (SELECT 1 FROM json_each(?) WHERE events.type GLOB value)" if types else ""
+def _first(conn: sqlite3.Connection, org: OrgId, newest: int) -> int:
+    """The number of the oldest event that is kept; that of the next one if none is."""
+    row = conn.execute("SELECT last - number + 1 FROM events WHERE org = ? ORDER BY last LIMIT 1", (org,)).fetchone()
+    return newest + 1 if row is None else int(row[0])
+
+
+def _end(conn: sqlite3.Connection, org: OrgId, seq: int, newest: int) -> int:
+    """How far one look goes: `ROWS_AT_ONCE` rows, however few of them are of the types asked for."""
+    row = conn.execute(
+        "SELECT last FROM events WHERE org = ? AND last > ? ORDER BY last LIMIT 1 OFFSET ?",
+        (org, seq, ROWS_AT_ONCE - 1),
+    ).fetchone()
+    return newest if row is None else int(row[0])
+
+
+def _rows(conn: sqlite3.Connection, org: OrgId, seq: int, end: int, types: Sequence[str]) -> Iterator[tuple[Any, ...]]:
+    """Rows up to `end`, one by one: whoever has enough reads no further."""
+    wanted = "AND type IN (SELECT value FROM json_each(?))" if types else ""
     return conn.execute(
-        f"SELECT last, number, type, at, data, subjects FROM events WHERE org = ? AND last > ? {wanted} "
-        f"ORDER BY last LIMIT {ROWS_AT_ONCE}",
-        (org, position, *([to_json(list(types))] if types else [])),
-    ).fetchall()
+        "SELECT last, number, type, at, data, subjects FROM events WHERE org = ? AND last > ? AND last <= ? "
+        f"{wanted} ORDER BY last",
+        (org, seq, end, *([to_json(named_by(types))] if types else [])),
+    )
 
 
-def _events(org: OrgId, row: tuple[Any, ...]) -> Iterator[Event]:
+def _events(org: OrgId, row: tuple[Any, ...], behind: int) -> Iterator[Event]:
+    """The events of a row whose numbers are larger than `behind`."""
     last, number, kind, at, data, subjects = row
     shared: dict[str, Any] = from_json(data)
     keys: Sequence[int | str | None] = from_json(subjects) or [None]
-    for seq, key in enumerate(keys, last - number + 1):
+    start = max(0, behind - (last - number))
+    for seq, key in enumerate(keys[start:], last - number + 1 + start):
         yield Event(
             seq=seq,
             id=format_id(EVENT, org << _ORG_SHIFT | seq),

@@ -10,6 +10,7 @@ import sqlite3
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, Literal
 
+from gateway.core.event_types import check
 from gateway.core.ids import ACTION, MESSAGE, format_id
 from gateway.core.states import NEGATIVE, MessageStatus
 from gateway.store.codec import to_json
@@ -26,9 +27,9 @@ _OF_STATUS: Final[Mapping[MessageStatus, str]] = {
 }
 
 
-def publish(conn: sqlite3.Connection, org: int, kind: str, at: int, data: Mapping[str, Any]) -> None:
-    """Write one event. `data`: ids and what has changed, never texts of messages."""
-    _write(conn, org, kind, at, 1, to_json(data), None)
+def publish(conn: sqlite3.Connection, org: int, kind: str, at: int, data: Mapping[str, Any]) -> int:
+    """Write one event; its number. `data`: ids and what has changed, never texts of messages."""
+    return _write(conn, org, kind, at, 1, to_json(data), None)
 
 
 def publish_each(
@@ -99,9 +100,8 @@ def public_id_of(conn: sqlite3.Connection, contact: int | None) -> str | None:
     return None if row is None else str(row[0])
 
 
-def _write(
-    conn: sqlite3.Connection, org: int, kind: str, at: int, number: int, data: str, subjects: str | None
-) -> None:
+def _write(conn: sqlite3.Connection, org: int, kind: str, at: int, number: int, data: str, subjects: str | None) -> int:
+    check(kind)
     (last,) = conn.execute(
         "UPDATE orgs SET last_event = last_event + ? WHERE id = ? RETURNING last_event", (number, org)
     ).fetchone()
@@ -109,3 +109,5 @@ def _write(
         "INSERT INTO events (org, last, number, type, at, data, subjects) VALUES (?, ?, ?, ?, ?, ?, ?)",
         (org, last, number, kind, at, data, subjects),
     )
+    newest: int = last
+    return newest

@@ -121,3 +121,35 @@ async def test_old_events_are_forgotten_and_the_numbers_go_on(database: Database
     await database.write(lambda conn: publish(conn, ORG, "sender.released", to_micros(NOW + timedelta(days=2)), {}))
     assert await store.purge(NOW + timedelta(days=1)) == 1
     assert [event.seq for event in await everything(store, ORG)] == [2]
+
+
+async def test_a_page_says_what_is_kept_and_what_there_is(database: Database) -> None:
+    store = EventStore(database)
+    page = await store.after(ORG, 0, (), 10)
+    assert (page.first, page.newest, page.position) == (1, 0, 0)
+    await tell_each(database, ORG, "message.sent", [1, 2, 3])
+    await database.write(lambda conn: publish(conn, ORG, "sender.released", to_micros(NOW + timedelta(days=2)), {}))
+    page = await store.after(ORG, 1, (), 10)
+    assert (page.first, page.newest, page.position) == (1, 4, 4)
+    await store.purge(NOW + timedelta(days=1))
+    assert (await store.after(ORG, 1, (), 10)).first == 4
+    await store.purge(NOW + timedelta(days=3))
+    assert (await store.after(ORG, 1, (), 10)).first == 5
+
+
+async def test_a_page_looks_through_a_limited_number_of_rows(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gateway.store.events.ROWS_AT_ONCE", 3)
+    for kind in ["sender.held"] * 4 + ["sender.released"]:
+        await tell(database, ORG, kind)
+    store = EventStore(database)
+    page = await store.after(ORG, 0, ("sender.released",), 10)
+    assert (page.events, page.position) == ((), 3)
+    page = await store.after(ORG, 3, ("sender.released",), 10)
+    assert ([event.seq for event in page.events], page.position) == ([5], 5)
+
+
+async def test_a_type_that_nobody_knows_is_not_published(database: Database) -> None:
+    with pytest.raises(ValueError, match="no type of event"):
+        await tell(database, ORG, "sender.lost")
