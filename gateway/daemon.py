@@ -111,6 +111,7 @@ def _resources(installation: Installation) -> Resources:
         catalogue=installation.catalogue,
         contacts=installation.contacts,
         consent=installation.consent,
+        ledger=installation.ledger,
         bulk_actions=installation.bulk_actions,
         log=installation.log,
         singles=installation.singles,

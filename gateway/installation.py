@@ -48,6 +48,7 @@ from gateway.store.contacts import ContactStore
 from gateway.store.conversations import ConversationStore
 from gateway.store.database import Database
 from gateway.store.keys import KeyStore
+from gateway.store.ledger import Ledger
 from gateway.store.messages import MessageLog
 from gateway.store.releases import Notice
 from gateway.store.secrets import Secrets
@@ -79,6 +80,7 @@ class Installation:
     unsubscribing: Unsubscribing
     contacts: ContactStore
     consent: ConsentStore
+    ledger: Ledger
     keys: KeyStore
 
 
@@ -235,6 +237,7 @@ async def _build(
         unsubscribing=Unsubscribing(links, UnsubscribeStore(database, ids, clock), catalogue),
         contacts=ContactStore(database, ids, clock),
         consent=ConsentStore(database, ids, clock),
+        ledger=Ledger(database),
         keys=KeyStore(database, clock),
     )
 

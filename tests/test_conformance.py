@@ -16,6 +16,8 @@ from gateway_contacts import AddTags, DeleteContacts, RemoveTags, RestoreContact
 from gateway_email.channel import EMAIL
 from gateway_email.settings import SmtpSettings
 from gateway_email.smtp import SmtpAdapter
+from gateway_optout.footers import Footers
+from gateway_optout.keywords import Keywords
 from gateway_permissions import KeysAndRoles
 from gateway_sms.channel import SMS
 from gateway_twilio.sms import TwilioSms
@@ -72,6 +74,16 @@ class TestTwilioWhatsApp(AdapterConformance):
     settings: ClassVar[Mapping[str, object]] = {"account_sid": ACCOUNT, "auth_token": TOKEN, "from": NUMBER}
     cases = WHATSAPP_CASES
     proof = "x-twilio-signature"
+
+
+class TestKeywords(PolicyConformance):
+    policy_type = Keywords
+    settings: ClassVar = {"out": ["go away"], "categories": {"stop news": "news"}, "ignore": ["end"]}
+
+
+class TestFooters(PolicyConformance):
+    policy_type = Footers
+    settings: ClassVar = {"address": "1 Main Street", "footers": {"sms": "{org}: STOP ends this", "whatsapp": "{url}"}}
 
 
 class TestPermissions(PolicyConformance):

@@ -19,6 +19,7 @@ _COMMANDS: Final = {
     "migrate": "store:migrate",
     "key": "keys:key",
     "contacts": "contacts:contacts",
+    "opt-outs": "opt_outs:opt_outs",
     "bulk": "bulk:bulk",
     "send": "send:send",
     "sender": "senders:sender",

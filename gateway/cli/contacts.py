@@ -44,7 +44,7 @@ async def import_(frame: Frame, file: Path, match: Match, org: str | None) -> No
             judge=bad_channels(owner, installation.catalogue),
             match=match,
         )
-        report = await import_contacts(_pieces(file), form, target)
+        report = await import_contacts(pieces(file), form, target)
 
     def human() -> None:
         for rejection in report.errors:
@@ -59,7 +59,8 @@ async def import_(frame: Frame, file: Path, match: Match, org: str | None) -> No
         raise SystemExit(FAILED)
 
 
-async def _pieces(file: Path) -> AsyncIterator[bytes]:
+async def pieces(file: Path) -> AsyncIterator[bytes]:
+    """The content of a file, a piece at a time."""
     with file.open("rb") as stream:
         while piece := stream.read(PIECE):
             yield piece

@@ -18,12 +18,12 @@ from gateway.core.csv_rows import BadRow, CsvRows
 from gateway.core.ids import OrgId
 from gateway.core.people import ContactDraft, ContactReader, Fault, Match
 from gateway.engine.contact_columns import Columns, columns_of
+from gateway.engine.lines import LINE_BYTES_MAX, BadLine, Lines, decoded
 from gateway.engine.people import unknown_fields
 from gateway.errors import Invalid, Problem
 from gateway.store.contact_writes import BadChannels
 from gateway.store.contacts import CHUNK, ContactStore
 
-LINE_BYTES_MAX: Final = 64 * 1024  # also of a row over several lines, in characters
 REJECTIONS_LISTED_MAX: Final = 1_000  # of an import; all are counted
 FAULTS_TOLD_MAX: Final = 5  # of one row; more would only make the report long
 SLICE: Final = 100  # lines read at once: some 4 ms of the event loop's time
@@ -82,39 +82,13 @@ async def import_contacts(chunks: AsyncIterator[bytes], form: Form, target: Targ
     """
     rows = _Rows(target)
     reading: _Form = _Csv(target, rows.warnings) if form == "csv" else _Ndjson()
-    lines = _Lines()
+    lines = Lines()
     async for chunk in chunks:
         await rows.take(reading, lines.feed(chunk))
     await rows.take(reading, lines.end())
     rows.add(reading.close())
     await rows.flush()
     return rows.report()
-
-
-class _Lines:
-    """Cuts a stream into numbered lines. None instead of a line that is too long; it is not kept."""
-
-    def __init__(self) -> None:
-        self._rest = b""
-        self._number = 0
-        self._too_long = False
-
-    def feed(self, chunk: bytes) -> list[tuple[int, bytes | None]]:
-        parts = (self._rest + chunk).split(b"\n")
-        self._rest = parts.pop()
-        lines = [self._line(part) for part in parts]
-        if len(self._rest) > LINE_BYTES_MAX:
-            self._too_long, self._rest = True, b""
-        return lines
-
-    def end(self) -> list[tuple[int, bytes | None]]:
-        return [self._line(self._rest)] if self._rest or self._too_long else []
-
-    def _line(self, part: bytes) -> tuple[int, bytes | None]:
-        self._number += 1
-        too_long = self._too_long or len(part) > LINE_BYTES_MAX
-        self._too_long = False
-        return self._number, None if too_long else part
 
 
 class _Rows:
@@ -132,8 +106,8 @@ class _Rows:
         """Read some lines, and write whenever there is a chunk."""
         for start in range(0, len(lines), SLICE):
             for number, raw in lines[start : start + SLICE]:
-                text = _decoded(number, raw)
-                if isinstance(text, Fault):
+                text = decoded(number, raw)
+                if isinstance(text, BadLine):
                     self.add(form.close())
                     self._reject(number, text.detail)
                 else:
@@ -202,18 +176,6 @@ def _told(faults: Sequence[Fault]) -> str:
     if len(faults) > FAULTS_TOLD_MAX:
         told.append(f"And {len(faults) - FAULTS_TOLD_MAX} more.")
     return " ".join(told)
-
-
-def _decoded(number: int, raw: bytes | None) -> str | Fault:
-    if raw is None:
-        return Fault(pointer="", detail=f"The line has more than {LINE_BYTES_MAX:,} bytes.")
-    try:
-        text = raw.decode("utf-8-sig" if number == 1 else "utf-8")
-    except UnicodeDecodeError as exc:
-        return Fault(pointer="", detail=f"The line is not UTF-8, from its byte {exc.start + 1} on.")
-    if "\x00" in text:
-        return Fault(pointer="", detail="The line has a NUL.")
-    return text.removesuffix("\r")
 
 
 class _Ndjson:

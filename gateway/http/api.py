@@ -30,6 +30,7 @@ from gateway.store.callbacks import CallbackStore
 from gateway.store.consent import ConsentStore
 from gateway.store.contacts import ContactStore
 from gateway.store.keys import KeyStore
+from gateway.store.ledger import Ledger
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,6 +40,7 @@ class Resources:
     catalogue: Catalogue
     contacts: ContactStore
     consent: ConsentStore
+    ledger: Ledger
     bulk_actions: BulkActions
     log: CommunicationLog
     singles: SingleMessages
@@ -63,7 +65,7 @@ def api_routes(resources: Resources) -> list[Route]:
         *bulk_action_routes(resources.bulk_actions),
         *message_routes(resources.log, resources.singles, catalogue),
         *conversation_routes(resources.conversations, resources.log, catalogue),
-        *opt_out_routes(resources.consent, catalogue),
+        *opt_out_routes(resources.consent, resources.ledger, catalogue),
         *template_routes(resources.templates, catalogue),
         *sender_routes(catalogue, resources.control, resources.callbacks),
         *key_routes(resources.keys),

@@ -28,8 +28,11 @@ class ImportQuery(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fiel
     match: Annotated[Literal["id", "email", "phone"], Meta(description="For rows without an id.")] = "id"
 
 
-def _check_charset(content_type: str) -> None:
-    """Names in another charset that happen to be UTF-8 would go in garbled: who says another one is believed."""
+def check_charset(content_type: str) -> None:
+    """Refused `unsupported_media_type` for a text that says that it is not UTF-8.
+
+    Names in another charset that happen to be UTF-8 would go in garbled: who says another one is believed.
+    """
     named = _CHARSET.search(content_type)
     if named is not None and named[1].lower() not in ("utf-8", "utf8", "us-ascii"):
         raise Refused("unsupported_media_type", f"The charset is {named[1][:40]!r}; imports are read as UTF-8.")
@@ -50,7 +53,7 @@ def import_routes(store: ContactStore, catalogue: Catalogue) -> list[Route]:
             match=query.match,
         )
         content_type = call.headers.get("content-type", "")
-        _check_charset(content_type)
+        check_charset(content_type)
         kind = content_type.partition(";")[0].strip().lower()
         return Answer(body=await import_contacts(call.chunks, "ndjson" if kind == NDJSON else "csv", target))
 

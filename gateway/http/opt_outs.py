@@ -11,11 +11,14 @@ from msgspec import Meta
 
 from gateway.core.ids import OPT_OUT, OptOutId, format_id, parse_id
 from gateway.engine.catalogue import Catalogue
+from gateway.engine.opt_outs import read_wish
 from gateway.errors import Invalid, NotFound, Problem, Refused
+from gateway.http.opt_out_files import opt_out_file_routes
 from gateway.http.paging import CreatedQuery, Page, key_of
 from gateway.http.paging import page as paged
 from gateway.http.routing import Answer, Call, Route
 from gateway.store.consent import ConsentStore, NewOptOut, OptOut, OptOutFilter
+from gateway.store.ledger import Ledger
 
 BATCH_MAX = 1_000
 
@@ -84,13 +87,17 @@ class OptOutResource:
 
     async def create(self, call: Call) -> Answer:
         order: OptOutOrder = call.body
+        org = self._catalogue.org_by_id(call.org)
         drafts = _drafts(order)
         problems: list[Problem] = []
         wishes: list[NewOptOut] = []
         for number, draft in enumerate(drafts):
-            wish = self._wish(call, draft, f"/opt_outs/{number}" if order.opt_outs else "", problems)
-            if wish is not None:
-                wishes.append(wish)
+            read = read_wish(self._catalogue, org, msgspec.structs.asdict(draft))
+            if isinstance(read, list):
+                at = f"/opt_outs/{number}" if order.opt_outs else ""
+                problems += [Problem(f"{at}{problem.pointer}", problem.detail) for problem in read]
+            else:
+                wishes.append(read)
         if problems:
             raise Invalid(problems)
         recording = await self._store.record(call.org, wishes, source="api", by=call.caller.key_id)
@@ -140,27 +147,6 @@ class OptOutResource:
             raise NotFound("opt-out", call.path["id"])
         return Answer(status=204)
 
-    def _wish(self, call: Call, draft: OptOutDraft, at: str, problems: list[Problem]) -> NewOptOut | None:
-        """The wish in its one spelling; None with what is wrong among the problems."""
-        channel = self._catalogue.channels.get(draft.channel)
-        address = draft.address
-        before = len(problems)
-        if channel is None:
-            detail = f"There is no channel {draft.channel!r}; there are: {sorted(self._catalogue.channels)}."
-            problems.append(Problem(f"{at}/channel", detail))
-        elif address is not None:
-            try:
-                address = channel.normalise(address, self._catalogue.org_by_id(call.org).default_region)
-            except ValueError as exc:
-                problems.append(Problem(f"{at}/address", f"{exc}."))
-        if (draft.address is None) == (draft.contact is None):
-            problems.append(Problem(at, "Give either `address` or `contact`."))
-        if len(problems) > before:
-            return None
-        return NewOptOut(
-            channel=draft.channel, address=address, contact=draft.contact, category=draft.category, reason=draft.reason
-        )
-
 
 def _drafts(order: OptOutOrder) -> list[OptOutDraft]:
     if order.opt_outs is not None:
@@ -209,11 +195,12 @@ def _view(opt_out: OptOut) -> OptOutView:
     )
 
 
-def opt_out_routes(store: ConsentStore, catalogue: Catalogue) -> list[Route]:
+def opt_out_routes(store: ConsentStore, ledger: Ledger, catalogue: Catalogue) -> list[Route]:
     """Everything under `/v1/opt-outs`."""
     handlers = OptOutResource(store, catalogue)
     one, many, tag = "/v1/opt-outs/{id}", "/v1/opt-outs", "opt-outs"
     return [
+        *opt_out_file_routes(store, ledger, catalogue),
         Route(
             method="POST", path=many, handler=handlers.create, summary="Record opt-outs",
             permissions=("messaging.send",), tag=tag, body=OptOutOrder, answer=OptOutView | OptOutResults, status=201,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from itertools import chain
 from typing import Any, Final
@@ -256,16 +256,22 @@ def _apply(
             reaction = reading.reactions.get(event.provider_id)
             applied.inbound += message is not None
             if message is not None and reaction is not None:
-                applied.replies += react(conn, context.of_inbound(), message, reaction, now, take_id)
+                asked = replace(reaction, callback=reading.callback)
+                applied.replies += react(conn, context.of_inbound(), message, asked, now, take_id)
         case Consent():
-            applied.wishes += _record(conn, context, event, now, take_id)
+            applied.wishes += _record(conn, reading, context, event, now, take_id)
         case TemplateChange():
             if change_template(conn, context.sender, event, now) and event.status != "approved":
                 applied.stopped_templates.append((context.sender, event))
 
 
 def _record(
-    conn: sqlite3.Connection, context: SenderContext, consent: Consent, now: int, take_id: Callable[[], int]
+    conn: sqlite3.Connection,
+    reading: Reading,
+    context: SenderContext,
+    consent: Consent,
+    now: int,
+    take_id: Callable[[], int],
 ) -> bool:
     """A wish without an address is that of the message it is about; one without either is nobody's."""
     message = message_meant(conn, context.sender, consent.ref, consent.provider_ids)
@@ -283,6 +289,7 @@ def _record(
         source=consent.source,
         reason=consent.reason,
         message=message,
+        callback=reading.callback,
     )
     return record_wish(conn, wish, now, take_id)
 

@@ -262,6 +262,9 @@ EVENTS = (
         data TEXT NOT NULL, subjects TEXT, PRIMARY KEY (org, last)
     ) STRICT, WITHOUT ROWID""",
     "CREATE INDEX events_age ON events (at)",
+    # The callback that brought a wish, for as long as it is kept.
+    "ALTER TABLE consent_ledger ADD COLUMN callback INTEGER",
+    "CREATE INDEX consent_ledger_org ON consent_ledger (org, seq)",
     # When an action last told how far it has come.
     "ALTER TABLE action_counts ADD COLUMN told_at INTEGER NOT NULL DEFAULT 0",
 )

@@ -31,6 +31,7 @@ class InboundReaction:
     category: str
     reply: str | None
     segments: int | None = None
+    callback: int | None = None  # that brought the text
 
 
 def react(
@@ -55,6 +56,7 @@ def react(
             category=reaction.category,
             source="reply",
             message=message,
+            callback=reaction.callback,
         )
         if not record_wish(conn, wish, now, take_id):
             return False

@@ -29,6 +29,7 @@ class Wish:
     reason: str | None = None
     message: MessageId | None = None
     contact: ContactKey | None = None
+    callback: int | None = None  # the provider's callback that said so
 
 
 def record_wish(conn: sqlite3.Connection, wish: Wish, now: int, take_id: Callable[[], int]) -> bool:
@@ -82,7 +83,8 @@ def _leave(
 
 def _come_back(conn: sqlite3.Connection, wish: Wish, contact: ContactKey | None, now: int) -> bool:
     removed = conn.execute(
-        "DELETE FROM opt_outs WHERE org = ?1 AND channel = ?2 AND category = ?3 AND (address = ?4 OR contact = ?5)",
+        "DELETE FROM opt_outs WHERE org = ?1 AND channel = ?2 AND (category = ?3 OR ?3 = 'all') "
+        "AND (address = ?4 OR contact = ?5)",
         (wish.org, wish.channel.name, wish.category, wish.address, contact),
     ).rowcount
     if removed:
@@ -105,8 +107,9 @@ def _note(
         message=wish.message,
     )
     conn.execute(
-        "INSERT INTO consent_ledger (org, wish, channel, address, contact, category, source, reason, message, at) "
-        "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        "INSERT INTO consent_ledger "
+        "(org, wish, channel, address, contact, category, source, reason, message, callback, at) "
+        "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         (
             wish.org,
             word,
@@ -117,6 +120,7 @@ def _note(
             wish.source,
             wish.reason,
             wish.message,
+            wish.callback,
             now,
         ),
     )

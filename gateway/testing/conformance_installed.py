@@ -108,6 +108,7 @@ def offers_of(plugins: Plugins, source: Source) -> Offers:
         **plugins.send_policies,
         **plugins.access_policies,
         **plugins.inbound_policies,
+        **plugins.content_policies,
     }
     places = (place.split("/") for place in source.adapters)
     return Offers(

@@ -19,6 +19,7 @@ def every_route() -> list[Route]:
             catalogue=make_catalogue(),
             contacts=nothing,
             consent=nothing,
+            ledger=nothing,
             bulk_actions=nothing,
             log=nothing,
             singles=nothing,

@@ -15,6 +15,7 @@ from gateway.http.opt_outs import opt_out_routes
 from gateway.store.consent import ConsentStore
 from gateway.store.contacts import ContactStore
 from gateway.store.database import Database
+from gateway.store.ledger import Ledger
 from gateway.testing.clock import FakeClock
 from gateway_email.channel import EMAIL
 from tests.http.conftest import OTHER, Api, StartApi, make_catalogue
@@ -30,7 +31,7 @@ async def api(start_api: StartApi, database: Database, ids: IdSequence, clock: F
     routes = [
         *contact_routes(contacts, catalogue),
         *import_routes(contacts, catalogue),
-        *opt_out_routes(ConsentStore(database, ids, clock), catalogue),
+        *opt_out_routes(ConsentStore(database, ids, clock), Ledger(database), catalogue),
     ]
     return await start_api(routes, within=catalogue)
 
