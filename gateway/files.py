@@ -1,13 +1,11 @@
 """Fetching the files that messages name by URL: for adapters that hand over bytes, and to know a file beforehand.
 
-The URLs come from callers, so they must not make the daemon ask its own machine or network: a name is resolved once,
-only to public addresses, and the connection goes to an address that was checked. Each redirect is checked anew.
+The URLs come from callers: where they may lead is said in `gateway.resolving`. Each redirect is checked anew.
 """
 
 from __future__ import annotations
 
 import asyncio
-import socket
 from collections import OrderedDict
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -16,12 +14,10 @@ from typing import Final
 from urllib.parse import unquote, urljoin, urlsplit
 
 import aiohttp
-from aiohttp.abc import AbstractResolver, ResolveResult
-from aiohttp.resolver import ThreadedResolver
 
 from gateway.clock import Clock
 from gateway.contract import File, FileRefused, FileUnavailable, Media
-from gateway.core.public import is_public
+from gateway.resolving import connector, refusal
 
 KEPT_BYTES_MAX: Final = 64 * 1024 * 1024  # of all files together: the files of some bulk actions at once
 KEPT_SECONDS: Final = 600.0  # a bulk action asks for the same file again and again
@@ -30,24 +26,6 @@ FETCH_SECONDS: Final = 20.0  # of one file, redirects included; shorter than an 
 CONNECTIONS_MAX: Final = 8
 _REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
 _UNKNOWN_TYPE: Final = "application/octet-stream"
-
-
-class PublicOnly(AbstractResolver):
-    """Resolves names to public addresses. OSError where there is none, as if the name did not exist."""
-
-    def __init__(self) -> None:
-        self._inner = ThreadedResolver()
-
-    async def resolve(
-        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
-    ) -> list[ResolveResult]:
-        found = [each for each in await self._inner.resolve(host, port, family) if is_public(each["host"])]
-        if not found:
-            raise OSError(None, f"{host} has no public address")
-        return found
-
-    async def close(self) -> None:
-        await self._inner.close()
 
 
 class FileFetcher:
@@ -127,12 +105,10 @@ class FileFetcher:
         raise FileRefused(f"{url} redirects more than {REDIRECTS_MAX} times.")
 
     def _check_target(self, target: str, url: str) -> None:
-        """Addresses written as numbers are not resolved, so they are looked at here."""
-        parts = urlsplit(target)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise FileRefused(f"{url} leads to {target[:200]!r}, which is no http or https URL.")
-        if not self._allow_private and _is_number(parts.hostname) and not is_public(parts.hostname):
-            raise FileRefused(f"{url} leads to {parts.hostname}, which is not on the public internet.")
+        fault = refusal(target, allow_private=self._allow_private)
+        if fault is not None:
+            where = url if target == url else f"{url} leads to {target[:200]!r}, which"
+            raise FileRefused(f"{where} {fault}.")
 
     def _check_size(self, answer: aiohttp.ClientResponse, url: str) -> None:
         if answer.content_length is not None and answer.content_length > self._size_max:
@@ -150,9 +126,7 @@ class FileFetcher:
     def _opened(self) -> aiohttp.ClientSession:
         if self._session is None:
             self._session = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(
-                    limit=CONNECTIONS_MAX, resolver=None if self._allow_private else PublicOnly()
-                ),
+                connector=connector(CONNECTIONS_MAX, allow_private=self._allow_private),
                 timeout=aiohttp.ClientTimeout(total=None),
                 cookie_jar=aiohttp.DummyCookieJar(),
                 auto_decompress=False,
@@ -166,11 +140,6 @@ def _check_status(answer: aiohttp.ClientResponse, url: str) -> None:
         raise FileUnavailable(f"{url} answers {answer.status}")
     if answer.status != 200:
         raise FileRefused(f"{url} answers {answer.status}.")
-
-
-def _is_number(host: str) -> bool:
-    """What aiohttp connects to without asking the resolver: an address in its usual spelling."""
-    return ":" in host or host.replace(".", "").isdigit()
 
 
 def _name_of(url: str) -> str:

@@ -12,7 +12,8 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 
 from gateway import FileRefused, FileUnavailable, Media
-from gateway.files import FileFetcher, PublicOnly
+from gateway.files import FileFetcher
+from gateway.resolving import PublicOnly
 from gateway.testing.clock import FakeClock
 
 PNG = b"\x89PNG\r\n\x1a\n" + b"x" * 100
@@ -145,7 +146,20 @@ async def test_a_redirect_to_anything_but_the_web_is_refused(files: FileFetcher,
 
 @pytest.mark.parametrize(
     "host",
-    ["127.0.0.1", "[::1]", "[::ffff:127.0.0.1]", "localhost", "127.1", "2130706433", "0x7f000001", "0177.0.0.1", "0"],
+    [
+        "127.0.0.1",
+        "[::1]",
+        "[::ffff:127.0.0.1]",
+        "localhost",
+        "127.1",
+        "2130706433",
+        "0x7f000001",
+        "0177.0.0.1",
+        "0",
+        "127。0。0。1",  # becomes the first by the rules of international names
+        "①②⑦.⓪.⓪.①",
+        "127.0.0.1.",
+    ],
 )
 async def test_no_spelling_of_this_machine_is_asked(shelf: Shelf, clock: FakeClock, host: str) -> None:
     port = shelf.url.rpartition(":")[2]

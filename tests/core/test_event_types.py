@@ -45,5 +45,5 @@ def test_a_near_miss_is_told_what_was_meant() -> None:
 
 def test_an_unknown_type_cannot_be_published() -> None:
     check("message.read")
-    with pytest.raises(ValueError, match="'message.eaten' is no type of event"):
+    with pytest.raises(ValueError, match="is no type of event"):
         check("message.eaten")
