@@ -19,6 +19,7 @@ ContactKey = NewType("ContactKey", int)
 OptOutId = NewType("OptOutId", int)
 OrgId = NewType("OrgId", int)
 SenderId = NewType("SenderId", int)
+WebhookId = NewType("WebhookId", int)
 
 ACTION = "ba"
 CONTACT = "ct"
@@ -27,6 +28,7 @@ EVENT = "evt"
 MESSAGE = "msg"
 OPT_OUT = "oo"
 TEMPLATE = "tpl"
+WEBHOOK = "wh"
 
 _ALPHABET: Final = "0123456789abcdefghjkmnpqrstvwxyz"
 _VALUES: Final = {letter: value for value, letter in enumerate(_ALPHABET)}

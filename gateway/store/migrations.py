@@ -267,4 +267,30 @@ EVENTS = (
     "CREATE INDEX consent_ledger_org ON consent_ledger (org, seq)",
     # When an action last told how far it has come.
     "ALTER TABLE action_counts ADD COLUMN told_at INTEGER NOT NULL DEFAULT 0",
+    # Receivers of events. `types`: JSON array of patterns. `position`: everything up to this number was delivered, or
+    # stands among the retries. `disabled`: why nothing is delivered any more; NULL while it is enabled. `probe_at`:
+    # it failed several times in a row, and is tried with one event then (core/delivery.py).
+    """CREATE TABLE webhooks (
+        id INTEGER PRIMARY KEY, org INTEGER NOT NULL REFERENCES orgs (id), url TEXT NOT NULL, types TEXT NOT NULL,
+        description TEXT, secret TEXT NOT NULL, old_secret TEXT, old_until INTEGER,
+        disabled TEXT, disabled_at INTEGER, position INTEGER NOT NULL,
+        failures INTEGER NOT NULL DEFAULT 0, failing_since INTEGER, probe_at INTEGER,
+        probes INTEGER NOT NULL DEFAULT 0, last_success_at INTEGER, last_failure_at INTEGER,
+        revision INTEGER NOT NULL DEFAULT 1, created_at INTEGER NOT NULL, created_by TEXT
+    ) STRICT""",
+    "CREATE INDEX webhooks_org ON webhooks (org, id)",
+    # Events that a receiver did not take at their turn. `attempts`: failed ones that count.
+    """CREATE TABLE webhook_retries (
+        webhook INTEGER NOT NULL REFERENCES webhooks (id) ON DELETE CASCADE, seq INTEGER NOT NULL,
+        attempts INTEGER NOT NULL, tried_at INTEGER NOT NULL, due_at INTEGER NOT NULL, PRIMARY KEY (webhook, seq)
+    ) STRICT, WITHOUT ROWID""",
+    "CREATE INDEX webhook_retries_due ON webhook_retries (webhook, due_at)",
+    # The last attempts of each webhook, successes and failures bounded apart.
+    """CREATE TABLE webhook_deliveries (
+        id INTEGER PRIMARY KEY, webhook INTEGER NOT NULL REFERENCES webhooks (id) ON DELETE CASCADE,
+        seq INTEGER NOT NULL, type TEXT NOT NULL, at INTEGER NOT NULL, attempt INTEGER NOT NULL, result TEXT NOT NULL,
+        status INTEGER, milliseconds INTEGER NOT NULL, detail TEXT NOT NULL, again_at INTEGER
+    ) STRICT""",
+    "CREATE INDEX webhook_deliveries_result ON webhook_deliveries (webhook, result, id)",
+    "CREATE INDEX webhook_deliveries_age ON webhook_deliveries (at)",
 )

@@ -22,8 +22,16 @@ def after(failures: int, health: Health | None = None) -> Health:
 
 @pytest.mark.parametrize(
     ("status", "ok", "gone"),
-    [(200, True, False), (204, True, False), (299, True, False), (None, False, False), (302, False, False)]
-    + [(410, False, True), (500, False, False), (199, False, False)],
+    [
+        (200, True, False),
+        (204, True, False),
+        (299, True, False),
+        (None, False, False),
+        (199, False, False),
+        (302, False, False),
+        (410, False, True),
+        (500, False, False),
+    ],
 )
 def test_any_2xx_is_a_success_and_410_an_end(status: int | None, ok: bool, gone: bool) -> None:
     reply = Reply(status=status)
