@@ -16,6 +16,7 @@ from gateway.store.database import Database
 ROWS_AT_ONCE: Final = 5_000  # looked through for one page, a few milliseconds; a row is up to a thousand events
 PURGE_STEP: Final = 5_000  # rows removed in one transaction
 
+_COLUMNS: Final = "last, number, type, at, data, subjects"
 _SUBJECT: Final = {"message": "message_id", "contact": "contact_id"}
 _ORG_SHIFT: Final = 44  # 17 billion events of each org before two ids could be alike
 
@@ -56,7 +57,7 @@ class EventStore:
         `types`: patterns of `gateway.core.event_types`; none for every type. A page may be short, or empty, before the
         end is reached: go on from its `position`.
         """
-        return await self._database.read(lambda conn: _page(conn, org, seq, types, limit))
+        return await self._database.read(lambda conn: read_page(conn, org, seq, types, limit))
 
     async def last(self, org: OrgId) -> int:
         """The number of the newest event; 0 if there is none."""
@@ -75,9 +76,15 @@ class EventStore:
         return total
 
 
-def _page(conn: sqlite3.Connection, org: OrgId, seq: int, types: Sequence[str], limit: int) -> EventPage:
+def event_id(org: OrgId, seq: int) -> str:
+    """What an event is called wherever it goes: the same at every reading."""
+    return format_id(EVENT, org << _ORG_SHIFT | seq)
+
+
+def read_page(conn: sqlite3.Connection, org: OrgId, seq: int, types: Sequence[str], limit: int) -> EventPage:
+    """`EventStore.after`, inside somebody else's transaction."""
     (newest,) = conn.execute("SELECT last_event FROM orgs WHERE id = ?", (org,)).fetchone()
-    first = _first(conn, org, newest)
+    first = oldest(conn, org)
     found: list[Event] = []
     end = _end(conn, org, seq, newest)
     for row in _rows(conn, org, seq, end, types):
@@ -88,10 +95,22 @@ def _page(conn: sqlite3.Connection, org: OrgId, seq: int, types: Sequence[str], 
     return EventPage(events=tuple(found), position=max(seq, end), newest=newest, first=first)
 
 
-def _first(conn: sqlite3.Connection, org: OrgId, newest: int) -> int:
+def read_one(conn: sqlite3.Connection, org: OrgId, seq: int) -> Event | None:
+    """The event of a number; None if it is not kept any more."""
+    row = conn.execute(
+        f"SELECT {_COLUMNS} FROM events WHERE org = ? AND last >= ? ORDER BY last LIMIT 1", (org, seq)
+    ).fetchone()
+    return None if row is None else next((event for event in _events(org, row, seq - 1) if event.seq == seq), None)
+
+
+def oldest(conn: sqlite3.Connection, org: OrgId) -> int:
     """The number of the oldest event that is kept; that of the next one if none is."""
-    row = conn.execute("SELECT last - number + 1 FROM events WHERE org = ? ORDER BY last LIMIT 1", (org,)).fetchone()
-    return newest + 1 if row is None else int(row[0])
+    (number,) = conn.execute(
+        "SELECT COALESCE((SELECT last - number FROM events WHERE org = ?1 ORDER BY last LIMIT 1), last_event) + 1 "
+        "FROM orgs WHERE id = ?1",
+        (org,),
+    ).fetchone()
+    return int(number)
 
 
 def _end(conn: sqlite3.Connection, org: OrgId, seq: int, newest: int) -> int:
@@ -107,8 +126,7 @@ def _rows(conn: sqlite3.Connection, org: OrgId, seq: int, end: int, types: Seque
     """Rows up to `end`, one by one: whoever has enough reads no further."""
     wanted = "AND type IN (SELECT value FROM json_each(?))" if types else ""
     return conn.execute(
-        "SELECT last, number, type, at, data, subjects FROM events WHERE org = ? AND last > ? AND last <= ? "
-        f"{wanted} ORDER BY last",
+        f"SELECT {_COLUMNS} FROM events WHERE org = ? AND last > ? AND last <= ? {wanted} ORDER BY last",
         (org, seq, end, *([to_json(named_by(types))] if types else [])),
     )
 
@@ -122,7 +140,7 @@ def _events(org: OrgId, row: tuple[Any, ...], behind: int) -> Iterator[Event]:
     for seq, key in enumerate(keys[start:], last - number + 1 + start):
         yield Event(
             seq=seq,
-            id=format_id(EVENT, org << _ORG_SHIFT | seq),
+            id=event_id(org, seq),
             type=kind,
             time=from_micros(at),
             data=shared if key is None else {_SUBJECT[kind.partition(".")[0]]: _public(key), **shared},
