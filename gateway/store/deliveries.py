@@ -94,7 +94,7 @@ class Attempt:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """What became of a round. `position`: everything up to it was started. `disabled`: why nothing goes there any more."""
+    """What became of a round. `position`: everything up to it was started. `disabled`: why nothing more goes there."""
 
     round: Round
     attempts: Sequence[Attempt]
