@@ -40,10 +40,12 @@ DEAD: Final = "address_dead"
 LISTED: Final = "pywa 4.5.0 errors.py and gokapso src/errors, 2026-11"
 COURIER: Final = "github.com/nyaruka/courier, handlers/meta, 2026-11"
 VENDORS: Final = "two vendors' documents that quote Meta, 2026-11"
+SINCE_V23: Final = "support.beeoneten.com, 132018, 2025-10-18: since version 23.0 of the API"
 GRAPH: Final = "developers.facebook.com/docs/graph-api/guides/error-handling"
 
 _UNSAFE: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]+")
 _NUMBER: Final = re.compile(r"\+?\d{7,}")  # a code has six digits
+_TOKEN: Final = re.compile(r"EAA[\w-]{8,}")  # how every access token of Meta's begins
 _CODE_PREFIX: Final = re.compile(r"\A\(#\d{1,9}\)\s*")
 
 
@@ -65,6 +67,7 @@ class Meaning:
 _SECONDS: Final = timedelta(seconds=5)
 _MINUTES: Final = timedelta(minutes=5)
 _HOUR: Final = timedelta(hours=1)
+FEW: Final = 5  # attempts: what Meta cannot explain may never pass
 
 ERRORS: Final[Mapping[int, Meaning]] = {
     0: Meaning(SENDER, "Could not authenticate"),
@@ -83,7 +86,7 @@ ERRORS: Final[Mapping[int, Meaning]] = {
     130429: Meaning(TRANSIENT, "The number's throughput is reached", after=_SECONDS, whole_sender=True),
     130472: Meaning(PERMANENT, "The person is part of an experiment and gets no marketing", Code.BLOCKED),
     130497: Meaning(PERMANENT, "The business may not write to people in this country"),
-    131000: Meaning(TRANSIENT, "Something went wrong"),
+    131000: Meaning(TRANSIENT, "Something went wrong", tries_max=FEW),
     131005: Meaning(SENDER, "Access denied"),
     131008: Meaning(PERMANENT, "A required parameter is missing"),
     131009: Meaning(PERMANENT, "A parameter's value is not valid"),
@@ -109,7 +112,8 @@ ERRORS: Final[Mapping[int, Meaning]] = {
     131052: Meaning(TRANSIENT, "Media could not be downloaded", Code.MEDIA, tries_max=2),
     131053: Meaning(TRANSIENT, "Media could not be uploaded", Code.MEDIA, tries_max=2, source=COURIER),
     131056: Meaning(TRANSIENT, "Too many messages to this recipient", per_recipient=True, source=VENDORS),
-    131057: Meaning(TRANSIENT, "The account is in maintenance", after=timedelta(minutes=1)),
+    # While Meta gives the number more throughput, for a minute or so, nothing can be sent from it.
+    131057: Meaning(TRANSIENT, "The account is in maintenance", after=timedelta(minutes=1), whole_sender=True),
     131062: Meaning(PERMANENT, "This message cannot go to a business-scoped user id", Code.UNREACHABLE),
     131063: Meaning(ACTION, "Marketing templates are disabled for the Cloud API", Code.TEMPLATE),
     131064: Meaning(TRANSIENT, "Limited for templates in the wrong category", after=_HOUR, whole_sender=True),
@@ -121,6 +125,7 @@ ERRORS: Final[Mapping[int, Meaning]] = {
     132012: Meaning(PERMANENT, "A parameter's format does not fit the template", Code.TEMPLATE),
     132015: Meaning(ACTION, "The template is paused", Code.TEMPLATE),
     132016: Meaning(ACTION, "The template is disabled", Code.TEMPLATE),
+    132018: Meaning(PERMANENT, "A parameter cannot be put into the template", Code.TEMPLATE, source=SINCE_V23),
     132068: Meaning(ACTION, "The template's flow is blocked", Code.TEMPLATE),
     132069: Meaning(TRANSIENT, "The template's flow is throttled", Code.TEMPLATE, after=_MINUTES),
     133000: Meaning(SENDER, "An earlier deregistration is incomplete"),
@@ -197,8 +202,8 @@ def cleaned(said: object) -> str:
 
 
 def discreet(text: str) -> str:
-    """Without numbers of people: what is said of a sender is logged and shown to all who see it."""
-    return _NUMBER.sub("(a number)", text)
+    """Without numbers of people or a token: what is said of a sender is logged and shown to all who see it."""
+    return _NUMBER.sub("(a number)", _TOKEN.sub("(a token)", text))
 
 
 def outcome_of(code: int, meaning: Meaning, said: str, attempt: int) -> Outcome:

@@ -1,6 +1,7 @@
 """Files that WhatsApp takes: which kind of message each makes, and how large it may be.
 
-Source: developers.facebook.com, WhatsApp, cloud-api/reference/media, as quoted by others, 2026-11.
+Source: developers.facebook.com, WhatsApp, cloud-api/messages/audio-messages and reference/media, as copied by
+meta-preview.mintlify.io and docs.weni.ai, 2026-11.
 """
 
 from __future__ import annotations
@@ -36,8 +37,19 @@ _TYPES: Final[Mapping[str, Kind]] = {
     "video/mp4": "video",
     "video/3gp": "video",
     "video/3gpp": "video",
+    "audio/aac": "audio",
+    "audio/amr": "audio",
+    "audio/m4a": "audio",
+    "audio/mp3": "audio",
+    "audio/mp4": "audio",
+    "audio/mpeg": "audio",
+    "audio/ogg": "audio",  # opus alone; which codec is in it nobody can tell beforehand
+    "audio/opus": "audio",
+    "audio/x-m4a": "audio",
 }
-_FAMILIES: Final[Mapping[str, Kind | None]] = {"audio": "audio", "image": None, "video": None}
+_OTHER_FAMILIES: Final = frozenset(
+    {"audio", "image", "video"}
+)  # of which nothing else is taken; all else is a document
 _TYPE_OF_EXTENSION: Final[Mapping[str, str]] = {
     "jpg": "image/jpeg",
     "jpeg": "image/jpeg",
@@ -47,6 +59,7 @@ _TYPE_OF_EXTENSION: Final[Mapping[str, str]] = {
     "mp4": "video/mp4",
     "3gp": "video/3gpp",
     "mov": "video/quicktime",
+    "wav": "audio/wav",
     "mp3": "audio/mpeg",
     "m4a": "audio/mp4",
     "aac": "audio/aac",
@@ -64,11 +77,11 @@ def content_type(media: Media) -> str | None:
 
 
 def kind_of(media: Media) -> Kind | None:
-    """The kind of message that it makes; None for pictures and films that WhatsApp does not take."""
+    """The kind of message that it makes; None for pictures, films and recordings that WhatsApp does not take."""
     known = content_type(media)
     if known is None:
         return "document"
-    return _TYPES.get(known) or _FAMILIES.get(known.partition("/")[0], "document")
+    return _TYPES.get(known) or (None if known.partition("/")[0] in _OTHER_FAMILIES else "document")
 
 
 def filename(media: Media) -> str:

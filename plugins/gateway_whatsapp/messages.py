@@ -5,6 +5,7 @@ Source: facebook/openapi, business-messaging-api_v23.0.yaml (POST messages), 202
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Final
 
@@ -16,6 +17,10 @@ from gateway_whatsapp.template_use import ButtonKind, Shape
 TEXT_MAX: Final = 4_096  # characters
 CAPTION_MAX: Final = 1_024  # characters under a file
 PARAMETER_MAX: Final = 1_024  # characters of one parameter
+TAKEN: Final = "WhatsApp takes pictures as jpeg or png, films as mp4 or 3gp, recordings as mp3, m4a, aac, amr or ogg"
+# Meta refuses these in a parameter (github.com/netflie/whatsapp-cloud-api, issue 201, 2024-07; dimagi/open-chat-studio,
+# pull request 4277, 2026-08). In the template's own text they may stand.
+UNFIT_IN_PARAMETER: Final = re.compile(r"[\r\n\t]| {5}")
 
 Fields = Mapping[str, object]
 
@@ -112,8 +117,7 @@ def _refuse_media(media: Media, kind: Kind | None) -> Rejected | None:
     if not media.url.lower().startswith(("https://", "http://")):
         return Rejected(Code.MEDIA, "WhatsApp fetches files from http and https URLs only")
     if kind is None:
-        reason = f"WhatsApp takes pictures as jpeg or png and films as mp4 or 3gp, this one is {content_type(media)}"
-        return Rejected(Code.MEDIA, reason)
+        return Rejected(Code.MEDIA, f"{TAKEN}, this file is {content_type(media)}")
     limit = SIZE_MAX[kind]
     if media.size is not None and media.size > limit:
         reason = f"WhatsApp takes files of the kind {kind} up to {limit:,} bytes, this one has {media.size:,}"
@@ -130,6 +134,11 @@ def _refuse_template(use: TemplateUse, media: Sequence[Media]) -> Rejected | Non
             return Rejected(Code.TEMPLATE, f"The parameter {name!r} of the template {use.name} is empty")
         if len(value) > PARAMETER_MAX:
             reason = f"A parameter has at most {PARAMETER_MAX:,} characters, {name!r} of {use.name} has {len(value):,}"
+            return Rejected(Code.TEMPLATE, reason)
+        if UNFIT_IN_PARAMETER.search(value):
+            reason = (
+                f"A parameter has no line break, tab, or more than four spaces in a row: {name!r} of {use.name} has"
+            )
             return Rejected(Code.TEMPLATE, reason)
     return _refuse_header(use, shape, media)
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+import re
+from typing import Annotated, Final
 
 from msgspec import Meta, Struct
 
@@ -13,6 +14,7 @@ GraphId = Annotated[str, Meta(pattern=r"^[0-9]{1,32}$", extra={"expected": "an i
 Version = Annotated[str, Meta(pattern=r"^v[1-9][0-9]{0,2}\.[0-9]{1,2}$", extra={"expected": 'such as "v23.0"'})]
 BaseUrl = Annotated[str, Meta(pattern=r"^https?://[^/?#\s]+$", extra={"expected": "a URL without a path"})]
 ErrorCode = Annotated[str, Meta(pattern=r"^(0|[1-9][0-9]{0,7})$", extra={"expected": "an error code of Meta's"})]
+TOKEN: Final = re.compile(r"[\x21-\x7e]+")  # what a header can hold: anything else would fail at each message
 
 
 class CloudSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -44,6 +46,8 @@ class CloudSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
         empty = [name for name in secrets if getattr(self, name) == ""]
         if empty:
             raise ValueError(f"{' and '.join(empty)} must not be empty.")
+        if not TOKEN.fullmatch(self.access_token):
+            raise ValueError("access_token is no token: it has a space, a line break or a character beyond ASCII.")
 
     @property
     def graph_url(self) -> str:

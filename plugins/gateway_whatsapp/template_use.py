@@ -21,7 +21,7 @@ HEADER_PREFIX: Final = "header."
 BUTTON_PREFIX: Final = "button."
 
 _MEDIA_HEADERS: Final[Mapping[object, MediaHeader]] = {kind: kind for kind in get_args(MediaHeader)}
-_BUTTON_KINDS: Final[frozenset[ButtonKind]] = frozenset(get_args(ButtonKind))
+_BUTTON_KINDS: Final[Mapping[str, ButtonKind]] = {kind: kind for kind in get_args(ButtonKind)}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,7 +70,7 @@ def _without(prefix: str, values: Mapping[str, str]) -> dict[str, str]:
 def _kind(details: Mapping[str, Any], index: str) -> ButtonKind:
     buttons = details.get("buttons")
     kind = buttons.get(index) if isinstance(buttons, dict) else None
-    return kind if kind in _BUTTON_KINDS else "url"
+    return _BUTTON_KINDS.get(kind, "url") if isinstance(kind, str) else "url"
 
 
 def in_order(pairs: Iterable[tuple[str, str]]) -> Pairs:

@@ -18,8 +18,8 @@ from gateway_whatsapp.template_use import BUTTON_PREFIX, HEADER_PREFIX, ButtonKi
 from gateway_whatsapp.values import Json, json_object, mapping, mappings, text
 
 FIELDS: Final = "name,status,language,category,components,parameter_format,rejected_reason"
-PAGE_SIZE: Final = 100  # templates; an answer may have 1 MiB
-PAGES_MAX: Final = 60  # an account may have 6,000 templates
+PAGE_SIZE: Final = 50  # templates; an answer may have 1 MiB, and one with ten cards of buttons some 12 kB
+PAGES_MAX: Final = 120  # an account may have 6,000 templates
 CURSOR_MAX: Final = 1_000  # characters
 BUTTONS_MAX: Final = 10  # of one template
 

@@ -27,8 +27,8 @@ from gateway_whatsapp.errors import (
 LISTED = """
 0 1 2 3 4 10 33 100 104 190 368 80007 130429 130472 130497 131000 131005 131008 131009 131014 131016 131021 131026
 131030 131031 131037 131042 131044 131045 131047 131048 131049 131050 131051 131052 131053 131056 131057 131062 131063
-131064 132000 132001 132005 132007 132008 132012 132015 132016 132068 132069 133000 133004 133005 133006 133008 133009
-133010 133015 133016 134011 135000 137000
+131064 132000 132001 132005 132007 132008 132012 132015 132016 132018 132068 132069 133000 133004 133005 133006 133008
+133009 133010 133015 133016 134011 135000 137000
 """
 FAILED = Receipt(status=Status.FAILED, ref="msg_1", provider_ids=("wamid.1",))
 
@@ -74,6 +74,7 @@ def test_no_error_of_meta_proves_that_an_address_is_dead() -> None:
         (132005, Code.TEMPLATE),
         (132008, Code.TEMPLATE),
         (132012, Code.TEMPLATE),
+        (132018, Code.TEMPLATE),
     ],
 )
 def test_some_errors_fail_the_recipient(code: int, why: Code) -> None:
@@ -96,7 +97,7 @@ def test_a_template_that_cannot_be_sent_pauses_the_action(code: int) -> None:
     assert found.scope == "action"
 
 
-@pytest.mark.parametrize("code", [4, 80007, 130429, 131048, 133016])
+@pytest.mark.parametrize("code", [4, 80007, 130429, 131048, 131057, 133016])
 def test_a_limit_of_the_account_makes_the_whole_sender_wait(code: int) -> None:
     found = outcome(code)
     assert isinstance(found, Retry)
@@ -104,7 +105,7 @@ def test_a_limit_of_the_account_makes_the_whole_sender_wait(code: int) -> None:
     assert found.after is not None
 
 
-@pytest.mark.parametrize("code", [1, 2, 131000, 131016, 131057, 133004])
+@pytest.mark.parametrize("code", [1, 2, 131016, 133004])
 def test_a_passing_fault_is_tried_again(code: int) -> None:
     found = outcome(code, attempt=9)
     assert isinstance(found, Retry)
@@ -127,6 +128,11 @@ def test_media_that_fails_twice_fails_the_recipient(code: int) -> None:
     last = outcome(code, attempt=2)
     assert isinstance(last, Rejected)
     assert last.code is Code.MEDIA
+
+
+def test_what_meta_cannot_explain_is_not_tried_for_ever() -> None:
+    assert isinstance(outcome(131000, attempt=errors.FEW - 1), Retry)
+    assert isinstance(outcome(131000, attempt=errors.FEW), Rejected)
 
 
 def test_a_person_who_stopped_marketing_left_that_alone() -> None:
@@ -210,6 +216,7 @@ def test_a_stranger_s_text_is_kept_short_and_clean() -> None:
 
 def test_what_is_said_of_a_sender_names_nobody() -> None:
     assert discreet("To +14155550100 and 14155550100") == "To (a number) and (a number)"
+    assert discreet("Malformed access token EAAJB0x9-_Zd7.") == "Malformed access token (a token)."
     found = outcome(190, "No access to 14155550100")
     assert isinstance(found, Misconfigured)
     assert found.reason == f"{ERRORS[190].title} (Meta 190): No access to (a number)"
