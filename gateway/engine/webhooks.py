@@ -78,10 +78,11 @@ class Webhooks:
         """Start a round for every webhook that is due and has none under way."""
         async with asyncio.TaskGroup() as group:
             while True:
-                for id in await self._due():
+                now = self._clock.now()
+                for id in await self._due(now):
                     if id not in self._rounds and not self._draining:
                         self._rounds[id] = group.create_task(self._round(id))
-                await self._clock.wait(self._nudge, self._clock.now() + POLL)
+                await self._clock.wait(self._nudge, now + POLL)
 
     async def drain(self) -> None:
         """Start nothing more; return once what was started has been written down."""
@@ -104,9 +105,9 @@ class Webhooks:
         self._nudge.set()
         return delivery
 
-    async def _due(self) -> tuple[WebhookId, ...]:
+    async def _due(self, now: datetime) -> tuple[WebhookId, ...]:
         try:
-            return await self._store.due(self._clock.now())
+            return await self._store.due(now)
         except StoreUnavailable as exc:
             self._log.warning("store_unavailable", detail=str(exc))
             return ()
