@@ -48,7 +48,7 @@ def parse_retry_after(text: str, now: datetime) -> timedelta | None:
         return timedelta(seconds=min(int(stripped[:12]), 10**9))
     try:
         instant = parsedate_to_datetime(stripped)
-    except ValueError:
+    except (ValueError, OverflowError):  # no date, or one that no calendar has
         return None
     if instant.tzinfo is None:
         instant = instant.replace(tzinfo=UTC)

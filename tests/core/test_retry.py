@@ -42,6 +42,8 @@ def test_what_the_provider_asks_for_is_honoured_and_capped(seconds: int, chance:
         ("Mon, 01 Jun 2026 08:02:00 GMT", timedelta(minutes=2)),
         ("Mon, 01 Jun 2026 07:00:00 GMT", timedelta(0)),
         ("soon", None),
+        ("Fri, 31 Dec 99999999999999999999 23:59:59 GMT", None),
+        ("Fri, 31 Dec 2026 23:59:59 +99999999999999999999", None),
         ("", None),
         ("१२", None),
     ],
