@@ -23,9 +23,12 @@ from gateway_sms.channel import SMS
 from gateway_twilio.sms import TwilioSms
 from gateway_twilio.whatsapp import TwilioWhatsApp
 from gateway_whatsapp.channel import WHATSAPP
+from gateway_whatsapp.cloud import WhatsAppCloud
 from tests.plugins.email import cases as email_cases
 from tests.plugins.twilio.cases import SMS_CASES, WHATSAPP_CASES
 from tests.plugins.twilio.harness import ACCOUNT, NUMBER, PERSON, TOKEN
+from tests.plugins.whatsapp import cases as cloud_cases
+from tests.plugins.whatsapp import harness as cloud_harness
 
 
 class TestSmtp(AdapterConformance):
@@ -74,6 +77,15 @@ class TestTwilioWhatsApp(AdapterConformance):
     settings: ClassVar[Mapping[str, object]] = {"account_sid": ACCOUNT, "auth_token": TOKEN, "from": NUMBER}
     cases = WHATSAPP_CASES
     proof = "x-twilio-signature"
+
+
+class TestCloud(AdapterConformance):
+    adapter_type = WhatsAppCloud
+    channel = WHATSAPP
+    address = cloud_harness.PERSON
+    settings = cloud_harness.SETTINGS
+    cases = cloud_cases.CASES
+    proof = "x-hub-signature-256"
 
 
 class TestKeywords(PolicyConformance):

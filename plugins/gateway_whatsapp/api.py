@@ -95,10 +95,7 @@ def _uncoded(answer: HttpResponse, error: MetaError | None, said: Json, now: dat
 
 
 def _asked(answer: HttpResponse, now: datetime) -> timedelta | None:
-    try:
-        return parse_retry_after(answer.headers.get("retry-after", ""), now)
-    except (TypeError, OverflowError):  # dates that no calendar has
-        return None
+    return parse_retry_after(answer.headers.get("retry-after", ""), now)
 
 
 def description(answer: HttpResponse, said: Json) -> str:

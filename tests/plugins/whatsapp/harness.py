@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from typing import Any
 
-from gateway import CallbackRequest, HttpResponse
+from gateway import CallbackRequest, HttpResponse, Media, Outbound, TemplateUse
+from gateway.contract import Http
 from gateway.testing.cases import callback
-from gateway.testing.doubles import json_reply
+from gateway.testing.doubles import NOW, RecordingLog, ScriptedHttp, json_reply, make_message, make_settings, make_tools
+from gateway_whatsapp.cloud import WhatsAppCloud
+from gateway_whatsapp.settings import CloudSettings
 from gateway_whatsapp.signature import signature
 
 NUMBER_ID = "106540352242922"
@@ -24,8 +28,38 @@ QUOTED = "wamid.HBgLMTY0NjcwNDM1OTUVAgARGBI1RjQyNUE3NEYxMzAzMzQ5MkEA"
 REF = "msg_0c3v8h2k9m4qa"
 CALLBACK_URL = "https://gateway.example/callbacks/main"
 MEDIA_URL = "https://graph.facebook.com/v23.0"
+MESSAGES_URL = f"{MEDIA_URL}/{NUMBER_ID}/messages"
+SETTINGS: Mapping[str, object] = {
+    "phone_number_id": NUMBER_ID,
+    "business_account_id": ACCOUNT,
+    "access_token": TOKEN,
+    "app_secret": SECRET,
+    "verify_token": VERIFY_TOKEN,
+}
 
 Value = dict[str, Any]
+
+__all__ = ["NOW", "RecordingLog", "ScriptedHttp", "json_reply", "make_message"]
+
+
+def cloud(
+    http: Http | None = None, *, callback_url: str | None = CALLBACK_URL, log: RecordingLog | None = None, **more: Any
+) -> WhatsAppCloud:
+    """The adapter, as the daemon would make it of a sender's table."""
+    settings = make_settings({**SETTINGS, **more}, CloudSettings)
+    return WhatsAppCloud(settings, make_tools(http, callback_url=callback_url, log=log))
+
+
+def template_message(
+    parameters: Mapping[str, str] | None = None,
+    *,
+    to: str = PERSON,
+    media: tuple[Media, ...] = (),
+    details: Mapping[str, object] | None = None,
+) -> Outbound:
+    """A message with a template. `details`: what the list of templates says of it; None: it was never listed."""
+    use = TemplateUse("order_update", "en_US", parameters or {}, details or {})
+    return make_message(to, None, template=use, media=media)
 
 
 def signed(document: object, *, secret: str = SECRET) -> CallbackRequest:
