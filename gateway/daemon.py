@@ -21,6 +21,7 @@ from gateway.http.api import Resources, api_routes
 from gateway.http.app import build_app, build_public_app, build_runner, loopback_hosts
 from gateway.http.auth import Authenticator
 from gateway.http.callbacks import CallbackDoor
+from gateway.http.events import EventStreams
 from gateway.http.health import health_routes
 from gateway.http.idempotency import Idempotency
 from gateway.http.unsubscribe import UnsubscribeDoor
@@ -66,7 +67,8 @@ async def serve(config: Config, environ: Mapping[str, str]) -> None:
 async def listening(installation: Installation) -> AsyncIterator[list[int]]:
     """Answer the API and the callbacks while the block runs; the ports (none for a Unix socket), the API's first."""
     config = installation.config
-    routes = api_routes(_resources(installation))
+    streams = EventStreams(installation.events, installation.keys, installation.clock)
+    routes = api_routes(_resources(installation, streams))
     doors = (
         CallbackDoor(installation.engine.intake, installation.catalogue, config.server.public_url),
         UnsubscribeDoor(installation.unsubscribing),
@@ -87,6 +89,7 @@ async def listening(installation: Installation) -> AsyncIterator[list[int]]:
             ports += await stack.enter_async_context(
                 _serving(public, config, "public_listen", config.server.public_listen)
             )
+        stack.callback(streams.close)  # they have no end of their own, and whoever stops serving waits for answers
         yield ports
 
 
@@ -106,7 +109,7 @@ async def _serving(app: web.Application, config: Config, key: str, listen: Liste
         await runner.cleanup()
 
 
-def _resources(installation: Installation) -> Resources:
+def _resources(installation: Installation, streams: EventStreams) -> Resources:
     return Resources(
         catalogue=installation.catalogue,
         contacts=installation.contacts,
@@ -119,6 +122,9 @@ def _resources(installation: Installation) -> Resources:
         conversations=installation.conversations,
         templates=installation.templates,
         callbacks=installation.callbacks,
+        events=installation.events,
+        streams=streams,
+        webhooks=installation.webhooks,
         keys=installation.keys,
         allowances=Allowances(installation.database, installation.clock),
         creations_per_minute=installation.config.limits.creations_per_minute,

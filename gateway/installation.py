@@ -37,16 +37,21 @@ from gateway.engine.log import CommunicationLog
 from gateway.engine.provider_templates import ProviderTemplates
 from gateway.engine.singles import SingleMessages
 from gateway.engine.unsubscribing import Unsubscribing
+from gateway.engine.webhooks import Webhooks
 from gateway.errors import ConfigError
 from gateway.files import FileFetcher
+from gateway.http.webhooks import WebhookDesk
 from gateway.metrics import Metrics
 from gateway.outbound import HttpClient
+from gateway.posting import Poster
 from gateway.registry import Plugins, load
 from gateway.store.callbacks import CallbackStore
 from gateway.store.consent import ConsentStore
 from gateway.store.contacts import ContactStore
 from gateway.store.conversations import ConversationStore
 from gateway.store.database import Database
+from gateway.store.deliveries import DeliveryStore
+from gateway.store.events import EventStore
 from gateway.store.keys import KeyStore
 from gateway.store.ledger import Ledger
 from gateway.store.messages import MessageLog
@@ -56,6 +61,7 @@ from gateway.store.senders import SenderSetting, SenderStore
 from gateway.store.singles import SingleStore
 from gateway.store.templates import TemplateStore
 from gateway.store.unsubscribes import UnsubscribeStore
+from gateway.store.webhooks import WebhookStore
 from gateway.validation import convert
 
 
@@ -81,6 +87,8 @@ class Installation:
     contacts: ContactStore
     consent: ConsentStore
     ledger: Ledger
+    events: EventStore
+    webhooks: WebhookDesk
     keys: KeyStore
 
 
@@ -102,9 +110,10 @@ class TestHooks:
 
 @dataclass(frozen=True, slots=True)
 class Doors:
-    """The ways out into the network that adapters are given."""
+    """The ways out into the network: those that adapters are given, and that to the receivers of events."""
 
     files: FileFetcher
+    poster: Poster
     clients: list[HttpClient] = field(default_factory=list)
 
     def client(self, connections: int) -> HttpClient:
@@ -115,6 +124,7 @@ class Doors:
     async def close(self) -> None:
         """Close every connection."""
         await self.files.close()
+        await self.poster.close()
         for client in self.clients:
             await client.close()
 
@@ -160,7 +170,10 @@ async def open_installation(
     plugins = read_plugins(config)
     database = Database(config.store_file)
     chosen = clock or SystemClock()
-    doors = Doors(FileFetcher(chosen, size_max=config.files.size_max_bytes, allow_private=config.files.allow_private))
+    doors = Doors(
+        FileFetcher(chosen, size_max=config.files.size_max_bytes, allow_private=config.files.allow_private),
+        Poster(chosen, allow_private=config.webhooks.allow_private),
+    )
     try:
         yield await _build(config, plugins, database, chosen, hooks or TestHooks(), doors)
     finally:
@@ -184,11 +197,14 @@ async def _build(
         metrics.expect(name)
     callbacks = CallbackStore(database, ids)
     templates = ProviderTemplates(TemplateStore(database, ids), catalogue, clock)
+    deliveries = DeliveryStore(database)
+    webhooks = Webhooks(deliveries, doors.poster, clock, chance.random)
     engine = Engine(
         database,
         catalogue,
         callbacks=callbacks,
         templates=templates,
+        webhooks=webhooks,
         ids=ids,
         clock=clock,
         composer=composer,
@@ -238,6 +254,14 @@ async def _build(
         contacts=ContactStore(database, ids, clock),
         consent=ConsentStore(database, ids, clock),
         ledger=Ledger(database),
+        events=EventStore(database),
+        webhooks=WebhookDesk(
+            store=WebhookStore(database, ids),
+            deliveries=deliveries,
+            loop=webhooks,
+            clock=clock,
+            refusal=doors.poster.refusal,
+        ),
         keys=KeyStore(database, clock),
     )
 

@@ -33,7 +33,7 @@ class Poster:
 
     async def __call__(self, url: str, body: bytes, headers: Mapping[str, str]) -> Reply:
         """Post JSON. Redirects are not followed: they are answers like others."""
-        fault = refusal(url, allow_private=self._allow_private)
+        fault = self.refusal(url)
         if fault is not None:
             return Reply(status=None, detail=f"The URL {fault}.")
         try:
@@ -44,6 +44,10 @@ class Poster:
             return Reply(status=None, detail=f"No answer within {self._seconds:g} s.")
         except (aiohttp.ClientError, OSError, ValueError) as exc:
             return Reply(status=None, detail=_short(f"{type(exc).__name__}: {exc}"))
+
+    def refusal(self, url: str) -> str | None:
+        """Why nothing is ever posted to `url`, as the end of a sentence. What its name stands for is seen later."""
+        return refusal(url, allow_private=self._allow_private)
 
     async def close(self) -> None:
         """Close the connections that are kept."""

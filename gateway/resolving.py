@@ -56,7 +56,8 @@ def refusal(url: str, *, allow_private: bool) -> str | None:
         return f"is no URL: {exc}"
     if parts.scheme not in SCHEMES or not host:
         return "is no http or https URL"
-    if not allow_private and _is_number(host) and not is_public(host):
+    home = host.rstrip(".").endswith(".localhost") or host.rstrip(".") == "localhost"  # RFC 6761, 6.3
+    if not allow_private and (home or (_is_number(host) and not is_public(host))):
         return f"leads to {host}, which is not on the public internet"
     return None
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import re
 import sys
+import time
 import types
 from collections.abc import Iterator
 from importlib.metadata import EntryPoint
 from pathlib import Path
+from typing import Any
 
 import click
 import msgspec
@@ -17,6 +19,8 @@ from gateway import contract, hookspecs, registry
 from gateway.cli import main
 from gateway.config import settings
 from gateway.core.drip import WaitReason
+from gateway.core.event_types import EVENT_TYPES
+from gateway.core.webhook_signing import headers, secret_text
 from gateway.http.problems import CODES
 from gateway.testing.diagrams import states_page
 from tests.http.everything import every_route
@@ -49,6 +53,27 @@ def test_every_error_code_is_listed() -> None:
     assert [code for code in CODES if f"`{code}`" not in API] == []
 
 
+def test_every_type_of_event_is_described() -> None:
+    shown = re.findall(r"`([\w.]+)`", API)
+    assert [name for name in EVENT_TYPES if name not in shown and f".{name.partition('.')[2]}" not in shown] == []
+
+
+def test_the_code_that_checks_deliveries_tells_genuine_ones_from_others() -> None:
+    (code,) = (block for block in re.findall(r"```python\n(.*?)```", API, re.DOTALL) if "is_genuine" in block)
+    names: dict[str, Any] = {}
+    exec(compile(code, "docs/api.md", "exec"), names)
+    old, new = (secret_text(bytes([number] * 32)) for number in (1, 2))
+    body, now = b'{"type":"message.read"}', int(time.time())
+    for secrets, at, genuine in (
+        ([new], now, True),
+        ([old, new], now, True),
+        ([old], now, False),
+        ([new], now - 301, False),
+    ):
+        assert names["is_genuine"](new, headers(secrets, "evt_1", at, body), body) is genuine
+    assert not names["is_genuine"](new, headers([new], "evt_1", now, body), body + b" ")
+
+
 def test_every_wait_reason_is_listed() -> None:
     assert [reason for reason in WaitReason if f"`{reason}`" not in API] == []
 
@@ -63,6 +88,7 @@ def test_every_setting_is_described() -> None:
         settings.Notify,
         settings.Conversations,
         settings.Files,
+        settings.Webhooks,
     ]
     sections += [settings.Reconcile, settings.Limits, settings.Logging, settings.Plugins]
     names = {field.encode_name for section in sections for field in msgspec.structs.fields(section)}

@@ -24,6 +24,7 @@ from gateway.config.settings import (
     Sender,
     Server,
     Store,
+    Webhooks,
 )
 from gateway.config.source import Origins, SecretReader, literal, overlay, pointer_keys, read_file
 from gateway.errors import ConfigError, Invalid, Problem
@@ -57,6 +58,7 @@ class Config:
     limits: Limits = field(default_factory=Limits)
     conversations: Conversations = field(default_factory=Conversations)
     files: Files = field(default_factory=Files)
+    webhooks: Webhooks = field(default_factory=Webhooks)
     logging: Logging = field(default_factory=Logging)
     origins: Origins = field(default_factory=Origins)
 
@@ -118,6 +120,7 @@ def load(path: Path, environ: Mapping[str, str]) -> Config:
         limits=document.limits,
         conversations=document.conversations,
         files=document.files,
+        webhooks=document.webhooks,
         logging=document.logging,
         origins=origins,
     )

@@ -108,6 +108,12 @@ class Files(Section, frozen=True, kw_only=True):
     allow_private: bool = False  # they may be on this machine and its networks; callers then can make us ask those
 
 
+class Webhooks(Section, frozen=True, kw_only=True):
+    """`[webhooks]`: the receivers of events."""
+
+    allow_private: bool = False  # they may be on this machine and its networks; `admin` keys then can make us ask those
+
+
 class Logging(Section, frozen=True, kw_only=True):
     """`[logging]`: what is written to standard error."""
 
@@ -134,4 +140,5 @@ class Document(Section, frozen=True, kw_only=True):
     limits: Limits = Limits()
     conversations: Conversations = Conversations()
     files: Files = Files()
+    webhooks: Webhooks = Webhooks()
     logging: Logging = Logging()

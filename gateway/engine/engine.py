@@ -28,6 +28,7 @@ from gateway.engine.scheduler import Scheduler
 from gateway.engine.singles import SingleFeed
 from gateway.engine.sweeper import Sweeper
 from gateway.engine.timetable import Timetable
+from gateway.engine.webhooks import Webhooks
 from gateway.store.callbacks import CallbackStore
 from gateway.store.candidates import Candidates
 from gateway.store.creators import CreatorStore
@@ -58,6 +59,7 @@ class Engine:
         *,
         callbacks: CallbackStore,
         templates: ProviderTemplates,
+        webhooks: Webhooks,
         ids: IdSequence,
         clock: Clock,
         composer: Composer,
@@ -107,6 +109,7 @@ class Engine:
         self._sweeper = Sweeper(Sweeps(database, catalogue.channels), clock, crash, self._progressed)
         self._scheduler = Scheduler(releases, authority, clock, crash, self._released, self._sweeper.wake)
         self._templates = templates
+        self._webhooks = webhooks
         self.intake = Intake(
             callbacks,
             templates,
@@ -153,6 +156,7 @@ class Engine:
             group.create_task(self._operations.run(), name="operations")
             group.create_task(self.intake.run(), name="intake")
             group.create_task(self._templates.run(), name="templates")
+            group.create_task(self._webhooks.run(), name="webhooks")
             group.create_task(self._reconciler.run(), name="reconciler")
             group.create_task(self._timetable.run(), name="timetable")
             for sender in self._catalogue.senders.values():
@@ -164,7 +168,7 @@ class Engine:
         self._running.clear()
         try:
             async with asyncio.timeout(seconds):
-                await asyncio.gather(*(lane.drain() for lane in self._lanes.values()))
+                await asyncio.gather(*(lane.drain() for lane in self._lanes.values()), self._webhooks.drain())
         except TimeoutError:
             self._log.warning("drain_timed_out", seconds=seconds)
 

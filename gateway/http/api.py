@@ -16,6 +16,7 @@ from gateway.http.bulk_actions import bulk_action_routes
 from gateway.http.contact_import import import_routes
 from gateway.http.contacts import contact_routes
 from gateway.http.conversations import conversation_routes
+from gateway.http.events import EventStreams, event_routes
 from gateway.http.keys import key_routes
 from gateway.http.me import me_routes
 from gateway.http.messages import message_routes
@@ -25,10 +26,12 @@ from gateway.http.opt_outs import opt_out_routes
 from gateway.http.routing import Route
 from gateway.http.senders import sender_routes
 from gateway.http.templates import template_routes
+from gateway.http.webhooks import WebhookDesk, webhook_routes
 from gateway.store.allowances import Allowances
 from gateway.store.callbacks import CallbackStore
 from gateway.store.consent import ConsentStore
 from gateway.store.contacts import ContactStore
+from gateway.store.events import EventStore
 from gateway.store.keys import KeyStore
 from gateway.store.ledger import Ledger
 
@@ -48,6 +51,9 @@ class Resources:
     conversations: Conversations
     templates: ProviderTemplates
     callbacks: CallbackStore
+    events: EventStore
+    streams: EventStreams
+    webhooks: WebhookDesk
     keys: KeyStore
     allowances: Allowances
     creations_per_minute: int
@@ -68,6 +74,8 @@ def api_routes(resources: Resources) -> list[Route]:
         *opt_out_routes(resources.consent, resources.ledger, catalogue),
         *template_routes(resources.templates, catalogue),
         *sender_routes(catalogue, resources.control, resources.callbacks),
+        *event_routes(resources.events, resources.streams),
+        *webhook_routes(resources.webhooks),
         *key_routes(resources.keys),
     ]
     return [*routes, openapi_route(routes, resources.version)]

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache, partial
 from typing import Any, Final
@@ -233,11 +233,16 @@ class Endpoint:
             async for piece in pieces:
                 await self._write(response, piece)
             await response.write_eof()
+        except ConnectionError:
+            structlog.get_logger("gateway.http").debug("stream_left", route=self._route.path)
         # The status has gone: all that can still tell the caller is a connection that breaks off before the end.
         except Exception as exc:  # noqa: BLE001
             structlog.get_logger("gateway.http").warning("stream_broken_off", route=self._route.path, exc_info=exc)
             if request.transport is not None:
                 request.transport.abort()
+        finally:
+            if isinstance(pieces, AsyncGenerator):
+                await pieces.aclose()  # what it holds is given back now, not when somebody collects it
         return response
 
     async def _write(self, response: web.StreamResponse, piece: bytes) -> None:

@@ -29,6 +29,7 @@ from gateway.contract import (
     SendPolicy,
 )
 from gateway.core.content import MessageContent
+from gateway.core.delivery import Reply
 from gateway.core.ids import ActionId, IdSequence
 from gateway.core.schedule import Schedule
 from gateway.core.states import RecipientState
@@ -37,9 +38,11 @@ from gateway.engine.catalogue import Catalogue, Org, Sender
 from gateway.engine.composing import Composer
 from gateway.engine.crash import CrashPoints
 from gateway.engine.engine import Engine
+from gateway.engine.webhooks import Webhooks
 from gateway.store.callbacks import CallbackStore
 from gateway.store.codec import to_json, to_micros
 from gateway.store.database import Database
+from gateway.store.deliveries import DeliveryStore
 from gateway.store.releases import Notice
 from gateway.store.senders import SenderSetting, SenderStore
 from gateway.store.verify import verify
@@ -118,6 +121,11 @@ EMAIL = Channel(
     takes=frozenset({"text", "html", "subject"}),
     conversations=False,
 )
+
+
+async def nowhere(url: str, body: bytes, headers: Mapping[str, str]) -> Reply:
+    """No receiver of events can be reached."""
+    return Reply(status=None)
 
 
 class Watched(Database):
@@ -221,6 +229,7 @@ class World:
             catalogue,
             callbacks=CallbackStore(self.database, self.ids),
             templates=make_templates(self.database, catalogue, self.clock, self.ids),
+            webhooks=Webhooks(DeliveryStore(self.database), nowhere, self.clock, lambda: 0.5),
             ids=self.ids,
             clock=self.clock,
             composer=Composer(Renderer({})),
