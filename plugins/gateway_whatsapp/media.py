@@ -73,7 +73,8 @@ def content_type(media: Media) -> str | None:
     """What its server said, in lower case and without parameters; else what the name's ending says, if it does."""
     if media.content_type:
         return media.content_type.partition(";")[0].strip().lower()
-    return _TYPE_OF_EXTENSION.get(filename(media).rpartition(".")[2].lower())
+    _, dot, ending = filename(media).rpartition(".")
+    return _TYPE_OF_EXTENSION.get(ending.lower()) if dot else None
 
 
 def kind_of(media: Media) -> Kind | None:
