@@ -40,7 +40,7 @@ DEAD: Final = "address_dead"
 LISTED: Final = "pywa 4.5.0 errors.py and gokapso src/errors, 2026-11"
 COURIER: Final = "github.com/nyaruka/courier, handlers/meta, 2026-11"
 VENDORS: Final = "two vendors' documents that quote Meta, 2026-11"
-SINCE_V23: Final = "support.beeoneten.com, 132018, 2025-10-18: since version 23.0 of the API"
+SINCE_V23: Final = "developers.facebook.com, WhatsApp, changelog, 2025-05-29: since version 23.0 of the API"
 GRAPH: Final = "developers.facebook.com/docs/graph-api/guides/error-handling"
 
 _UNSAFE: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]+")
