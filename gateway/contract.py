@@ -529,8 +529,12 @@ Verdict = Allow | Defer | Deny
 class Facts(Value, frozen=True, kw_only=True):
     """What a send policy judges by, read when the message is about to leave.
 
-    `sent_last_day`, `sent_last_week` and `last_inbound_at` cost a query: they are 0 and None unless the policy's
-    `needs` names them. The counts are of this person's messages on all channels.
+    What costs something is empty unless a policy's `needs` names it: the counts of this person's messages on all
+    channels and on this one ("sent_counts"), `last_inbound_at` ("last_inbound") and `time_zones` ("time_zones"). The
+    counts are of messages that went, or are about to go, in the last 24 hours and 7 days.
+
+    `time_zone` is the person's own, else the org's. `time_zones` are all that the person may be in: the own one, else
+    those of the region of the phone number, else the org's; what must hold for the person must hold in each of them.
     """
 
     now: datetime
@@ -547,6 +551,24 @@ class Facts(Value, frozen=True, kw_only=True):
     sent_last_day: int
     sent_last_week: int
     last_inbound_at: datetime | None
+    sent_last_day_on_channel: int = 0
+    sent_last_week_on_channel: int = 0
+    time_zones: tuple[str, ...] = ()  # IANA names
+
+
+class Known(Value, frozen=True, kw_only=True):
+    """What the settings of a policy may name: what is configured, and what can be permitted."""
+
+    orgs: frozenset[str]
+    channels: frozenset[str]
+    permissions: frozenset[str]
+
+
+class SettingFault(Value, frozen=True, kw_only=True):
+    """What is wrong with a setting. `keys`: where it stands below [plugins.NAME], as in ("orgs", "acme")."""
+
+    keys: tuple[str, ...]
+    detail: str
 
 
 class Policy(ABC, Generic[S]):
@@ -558,11 +580,20 @@ class Policy(ABC, Generic[S]):
     def __init__(self, settings: S) -> None:
         self.settings = settings
 
+    def faults(self, known: Known) -> Sequence[SettingFault]:
+        """Settings that name what there is not. The daemon does not start with them, and says all at once."""
+        return ()
+
 
 class SendPolicy(Policy[S]):
     """May this message leave now?"""
 
-    needs: ClassVar[frozenset[str]] = frozenset()  # of "sent_counts", "last_inbound"
+    needs: ClassVar[frozenset[str]] = frozenset()  # of "sent_counts", "last_inbound", "time_zones"
+
+    @property
+    def active(self) -> bool:
+        """False: its settings ask nothing of it, and it is never asked. Read when the daemon is built."""
+        return True
 
     @abstractmethod
     def judge(self, facts: Facts) -> Verdict:

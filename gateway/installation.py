@@ -19,7 +19,7 @@ import structlog
 from gateway.clock import Clock, SystemClock
 from gateway.config import Config, combined
 from gateway.config import Sender as SenderConfig
-from gateway.contract import Adapter, Channel, Policy, Tools
+from gateway.contract import Adapter, Channel, Known, Policy, Tools
 from gateway.core.ids import IdSequence
 from gateway.core.links import Links
 from gateway.core.schedule import ScheduleLimits
@@ -52,7 +52,7 @@ from gateway.store.conversations import ConversationStore
 from gateway.store.database import Database
 from gateway.store.deliveries import DeliveryStore
 from gateway.store.events import EventStore
-from gateway.store.keys import KeyStore
+from gateway.store.keys import PERMISSIONS, KeyStore
 from gateway.store.ledger import Ledger
 from gateway.store.messages import MessageLog
 from gateway.store.releases import Notice
@@ -141,9 +141,9 @@ def read_plugins(config: Config) -> Plugins:
             config.sender_settings(name, _adapter_type(config, plugins, sender).settings_type)
         except ConfigError as exc:
             errors.append(exc)
-    for policy in _policy_types(plugins).values():
+    for policy_type in _policy_types(plugins).values():
         try:
-            config.plugin_settings(policy.name, policy.settings_type)
+            _check_policy(config, plugins, policy_type)
         except ConfigError as exc:
             errors.append(exc)
     known = {source.name for source in plugins.sources} | _policy_types(plugins).keys()
@@ -301,12 +301,21 @@ async def _catalogue(config: Config, plugins: Plugins, database: Database, clock
         channels=plugins.channels,
         senders=senders,
         operations=plugins.operations,
-        send_policies=tuple(_policies(config, plugins.send_policies)),
+        send_policies=tuple(policy for policy in _policies(config, plugins.send_policies) if policy.active),
         access_policies=tuple(_policies(config, plugins.access_policies)),
         inbound_policies=tuple(_policies(config, plugins.inbound_policies)),
         content_policies=tuple(_policies(config, plugins.content_policies)),
         filters=plugins.filters,
     )
+
+
+def _check_policy(config: Config, plugins: Plugins, policy_type: type[Policy[Any]]) -> None:
+    """ConfigError with all that is wrong with `[plugins.NAME]`: types first, then names of what there is not."""
+    policy = policy_type(config.plugin_settings(policy_type.name, policy_type.settings_type))
+    known = Known(orgs=frozenset(config.orgs), channels=frozenset(plugins.channels), permissions=frozenset(PERMISSIONS))
+    faults = [config.problem(("plugins", policy.name, *fault.keys), fault.detail) for fault in policy.faults(known)]
+    if faults:
+        raise ConfigError(faults)
 
 
 def _adapter_type(config: Config, plugins: Plugins, sender: SenderConfig) -> type[Adapter[Any]]:

@@ -16,7 +16,8 @@ from gateway.core.schedule import Schedule
 from gateway.core.window import next_opening, zone_named
 from gateway.engine.catalogue import Sender
 from gateway.engine.composing import Composer
-from gateway.engine.gatekeeper import Declined, Deferred, Gatekeeper, PolicyFailed, Prepared
+from gateway.engine.gatekeeper import Deferred, Gatekeeper, PolicyFailed, Prepared
+from gateway.engine.standing import Declined
 from gateway.store.candidates import Candidate, CandidateQuery, Candidates, SendingAction
 from gateway.store.codec import from_micros, to_micros
 from gateway.store.turn import DeferredRecipient, RefusedRecipient

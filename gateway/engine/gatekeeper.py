@@ -16,12 +16,14 @@ from gateway.core.ids import ACTION as ACTION_PREFIX
 from gateway.core.ids import ActionId, ContactKey, IdSequence, MessageId, format_id
 from gateway.core.states import RecipientEvent
 from gateway.core.template import MissingVariable, TemplateFault
+from gateway.core.zones import zones_of_person
 from gateway.engine.catalogue import Sender
 from gateway.engine.composing import ContentPolicyFailed
 from gateway.engine.rendering import CompiledContent
+from gateway.engine.standing import Declined, refusal_of
 from gateway.engine.verdicts import strictest
 from gateway.store.candidates import Candidate
-from gateway.store.facts import FactStore
+from gateway.store.facts import FactStore, SentCounts
 
 Source = Literal["bulk_action", "api", "reply", "campaign"]
 
@@ -38,15 +40,6 @@ class Prepared:
     first_attempt_at: datetime | None
     candidate: Candidate | None = None  # of a bulk action
     action: ActionId | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Declined:
-    """The gate says no: REFUSE skips the recipient, FAIL fails it."""
-
-    event: RecipientEvent
-    code: str
-    reason: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,6 +62,14 @@ Judgement = Prepared | Declined | Deferred | PolicyFailed
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Opinion:
+    """What one policy says."""
+
+    policy: str
+    verdict: Verdict | PolicyFailed
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Subject:
     """Whom a policy judges about."""
 
@@ -79,6 +80,7 @@ class Subject:
     contact: ContactKey | None
     contact_id: str | None
     time_zone: str | None
+    phone: str | None
     tags: frozenset[str]
 
 
@@ -101,7 +103,7 @@ class Gatekeeper:
 
     async def judge(self, content: CompiledContent, action: ActionId, candidate: Candidate, now: datetime) -> Judgement:
         """One candidate of a bulk action."""
-        declined = _decline(candidate, self._sender.channel.title)
+        declined = refusal_of(candidate, self._sender.channel)
         if declined is not None:
             return declined
         assert candidate.address is not None
@@ -113,7 +115,8 @@ class Gatekeeper:
                 action=action,
                 contact=candidate.contact,
                 contact_id=candidate.contact_id,
-                time_zone=candidate.contact_zone,
+                time_zone=candidate.zone if candidate.contact is None else candidate.contact_zone,
+                phone=candidate.contact_phone,
                 tags=candidate.tags,
             )
             verdict = await self.verdict(subject, now)
@@ -123,17 +126,12 @@ class Gatekeeper:
 
     async def verdict(self, subject: Subject, now: datetime) -> Verdict | PolicyFailed:
         """The most restrictive verdict of all policies; one that raises holds the message."""
-        if not self._policies:
-            return Allow()
+        return concluded(await self.opinions(subject, now)) if self._policies else Allow()
+
+    async def opinions(self, subject: Subject, now: datetime) -> tuple[Opinion, ...]:
+        """What each policy says."""
         facts = await self._gather(subject, now)
-        verdicts: list[Verdict] = []
-        for policy in self._policies:
-            try:
-                verdicts.append(policy.judge(facts))
-            # A policy is a stranger's code: whatever it raises must neither send nor spend the message.
-            except Exception as exc:  # noqa: BLE001
-                return PolicyFailed(policy=policy.name, detail=f"{type(exc).__name__}: {exc}")
-        return strictest(verdicts)
+        return tuple(Opinion(policy=policy.name, verdict=_ask(policy, facts)) for policy in self._policies)
 
     def prepare(
         self, content: CompiledContent, action: ActionId, candidate: Candidate
@@ -174,42 +172,54 @@ class Gatekeeper:
         return self._sender.adapter.cost(outbound) if self.charges_by_unit else 1
 
     async def _gather(self, subject: Subject, now: datetime) -> Facts:
-        counts = (0, 0)
+        org, channel = self._sender.org, self._sender.channel
+        sent = SentCounts()
         last_inbound_at = None
+        time_zones: tuple[str, ...] = ()
         if "sent_counts" in self._needs:
-            counts = await self._facts.sent_counts(self._sender.org.id, subject.contact, subject.address, now)
+            sent = await self._facts.sent_counts(org.id, subject.contact, subject.address, channel.name, now)
         if "last_inbound" in self._needs:
-            last_inbound_at = await self._facts.last_inbound(self._sender.org.id, subject.contact, subject.address)
+            last_inbound_at = await self._facts.last_inbound(org.id, subject.contact, subject.address)
+        if "time_zones" in self._needs:
+            number = subject.address if channel.address_from == "phone" else subject.phone
+            time_zones = zones_of_person(subject.time_zone, number, org.time_zone)
         return Facts(
             now=now,
-            org=self._sender.org.name,
-            channel=self._sender.channel.name,
+            org=org.name,
+            channel=channel.name,
             sender=self._sender.name,
             address=subject.address,
             category=subject.category,
-            time_zone=subject.time_zone or self._sender.org.time_zone,
+            time_zone=subject.time_zone or org.time_zone,
             source=subject.source,
             bulk_action_id=None if subject.action is None else format_id(ACTION_PREFIX, subject.action),
             contact_id=subject.contact_id,
             tags=subject.tags,
-            sent_last_day=counts[0],
-            sent_last_week=counts[1],
+            sent_last_day=sent.day,
+            sent_last_week=sent.week,
+            sent_last_day_on_channel=sent.day_on_channel,
+            sent_last_week_on_channel=sent.week_on_channel,
             last_inbound_at=last_inbound_at,
+            time_zones=time_zones,
         )
 
 
-def _decline(candidate: Candidate, channel_title: str) -> Declined | None:
-    if candidate.deleted:
-        return Declined(event=RecipientEvent.REFUSE, code="contact_deleted")
-    if candidate.address is None:
-        return Declined(event=RecipientEvent.FAIL, code="no_address")
-    if candidate.bad_address:
-        return Declined(event=RecipientEvent.FAIL, code="invalid_address")
-    if candidate.opted_out:
-        return Declined(event=RecipientEvent.REFUSE, code="opted_out", reason=f"Opted out of {channel_title}")
-    if candidate.duplicate:
-        return Declined(event=RecipientEvent.REFUSE, code="duplicate_address")
-    return None
+def concluded(opinions: Sequence[Opinion]) -> Verdict | PolicyFailed:
+    """What follows from all of them."""
+    verdicts: list[Verdict] = []
+    for opinion in opinions:
+        if isinstance(opinion.verdict, PolicyFailed):
+            return opinion.verdict
+        verdicts.append(opinion.verdict)
+    return strictest(verdicts)
+
+
+def _ask(policy: SendPolicy[Any], facts: Facts) -> Verdict | PolicyFailed:
+    try:
+        return policy.judge(facts)
+    # A policy is a stranger's code: whatever it raises must neither send nor spend the message.
+    except Exception as exc:  # noqa: BLE001
+        return PolicyFailed(policy=policy.name, detail=f"{type(exc).__name__}: {exc}")
 
 
 def _as_judgement(verdict: Verdict | PolicyFailed) -> Judgement:

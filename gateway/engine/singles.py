@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, Final, Literal
 
 import msgspec
@@ -24,6 +24,7 @@ from gateway.engine.contents import CheckedContent, Contents
 from gateway.engine.findings import Findings
 from gateway.engine.gatekeeper import Gatekeeper, PolicyFailed, Prepared, Subject
 from gateway.engine.rendering import RenderedContent, verbatim
+from gateway.engine.standing import window_closed
 from gateway.errors import Invalid, NotFound, Problem, Refused
 from gateway.store.candidates import Candidates, Single
 from gateway.store.codec import from_micros, to_micros
@@ -153,30 +154,25 @@ class SingleMessages:
             contact=person.contact,
             contact_id=person.contact_id,
             time_zone=person.time_zone,
+            phone=person.phone,
             tags=person.tags,
         )
         verdict = await self._gatekeepers[sender.name].verdict(subject, now)
         if isinstance(verdict, Deny):
             raise Refused(verdict.code, verdict.reason)
         if isinstance(verdict, Defer):
-            raise Refused("window_closed", f"{verdict.reason} (until {verdict.until.isoformat()})")
+            until = verdict.until.astimezone(UTC)
+            raise Refused("window_closed", f"{verdict.reason} (until {until.isoformat()})", more={"until": until})
         if isinstance(verdict, PolicyFailed):
             raise Refused("policy_error", f"Policy {verdict.policy!r} failed; nothing was sent.")
 
     async def _check_window(self, sender: Sender, person: Person, content: MessageContent, now: datetime) -> None:
-        """Where a provider takes free text only for some time after a person last wrote."""
-        window = sender.channel.reply_window
-        if window is None or content.template is not None:
+        if sender.channel.reply_window is None or content.template is not None:
             return
         last = await self._store.last_inbound(sender.id, person.address)
-        if last is None or now - last >= window:
-            when = "never wrote to this sender" if last is None else f"last wrote at {last.isoformat()}"
-            hours = window.total_seconds() / 3600
-            detail = (
-                f"{person.address} {when}: {sender.channel.title} takes a free text within {hours:g} h of that, "
-                "and a template at any time."
-            )
-            raise Refused("window_closed", detail)
+        closed = window_closed(sender.channel, person.address, last, now)
+        if closed is not None:
+            raise Refused("window_closed", closed)
 
     def _render(
         self, sender: Sender, content: MessageContent, draft: SingleDraft, person: Person, message: MessageId

@@ -61,6 +61,7 @@ class Candidate:
     duplicate: bool
     values: Mapping[str, Any]
     contact_zone: str | None
+    contact_phone: str | None
     tags: frozenset[str]
 
 
@@ -216,6 +217,7 @@ def _candidate(row: tuple[Any, ...]) -> Candidate:
         duplicate=bool(duplicate),
         values=from_json(frozen) if frozen is not None else values_of(public_id, fields, attributes, variables),
         contact_zone=fields[SCALARS.index("time_zone")],
+        contact_phone=fields[SCALARS.index("phone")],
         tags=frozenset(from_json(tags) or ()),
     )
 

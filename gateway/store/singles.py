@@ -28,6 +28,7 @@ class Person:
     contact: ContactKey | None = None
     contact_id: str | None = None
     time_zone: str | None = None
+    phone: str | None = None
     tags: frozenset[str] = frozenset()
     values: Mapping[str, Any] = field(default_factory=dict)
 
@@ -149,6 +150,7 @@ def _person(conn: sqlite3.Connection, channel: Channel, where: str, parameters: 
         contact=key,
         contact_id=public_id,
         time_zone=fields[SCALARS.index("time_zone")],
+        phone=fields[SCALARS.index("phone")],
         tags=frozenset(from_json(tags)),
         values=values_of(public_id, fields, attributes, None),
     )

@@ -42,7 +42,7 @@ from gateway.testing.conformance_values import callers, facts, inbounds, outboun
 
 T = TypeVar("T")
 
-NEEDS: Final = frozenset({"sent_counts", "last_inbound"})
+NEEDS: Final = frozenset({"sent_counts", "last_inbound", "time_zones"})
 UNTOUCHED: Final = ("ref", "attempt", "to", "template", "media", "reply_to", "quotes")
 CALLS: Final = 200
 CALL_SECONDS_MAX: Final = 0.005  # of the processor, on average: every message waits for every policy
@@ -148,6 +148,10 @@ class PolicyConformance:
     def _verdict(self, asked: Facts, verdict: object) -> None:
         promise(
             isinstance(verdict, Allow | Defer | Deny), f"{self.who}.judge answered {verdict!r}: Allow, Defer or Deny."
+        )
+        promise(
+            isinstance(verdict, Allow) or self.make().active,
+            f"{self.who}.judge answered {verdict!r} though it is not active: then it is never asked.",
         )
         if isinstance(verdict, Defer):
             promise(

@@ -25,6 +25,7 @@ _FACTS: Final = Facts(
     sent_last_day=0,
     sent_last_week=0,
     last_inbound_at=None,
+    time_zones=("Africa/Lagos", "Africa/Tunis"),
 )
 FACTS: Final = (
     _FACTS,

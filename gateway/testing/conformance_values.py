@@ -13,7 +13,8 @@ from gateway.contract import Caller, Channel, ContactView, Facts, Inbound, Media
 EARLIEST: Final = datetime(2000, 1, 1, tzinfo=UTC)
 SPAN: Final = timedelta(days=40_000)
 CONTENT_TYPES: Final = (None, "image/jpeg", "application/pdf", "text/html", "", "nonsense", "IMAGE/PNG; x=1")
-ZONES: Final = ("UTC", "Africa/Lagos", "America/New_York", "Pacific/Apia", "Nowhere/Land", "")
+REAL_ZONES: Final = ("UTC", "Africa/Lagos", "America/New_York", "Pacific/Apia")
+ZONES: Final = (*REAL_ZONES, "Nowhere/Land", "")
 
 
 def texts(size_max: int = 200) -> st.SearchStrategy[str]:
@@ -67,9 +68,10 @@ def json_values() -> st.SearchStrategy[Any]:
 
 
 def facts(needs: frozenset[str], channels: tuple[str, ...] = ("sms", "whatsapp", "email")) -> st.SearchStrategy[Facts]:
-    """What a send policy judges by; what it has not said that it needs is 0 and None, as in the gateway."""
+    """What a send policy judges by; what it has not said that it needs is empty, as in the gateway."""
     counts = st.integers(0, 10_000) if "sent_counts" in needs else st.just(0)
     inbound = st.none() | instants() if "last_inbound" in needs else st.none()
+    zones = st.lists(st.sampled_from(REAL_ZONES), min_size=1, unique=True).map(tuple)
     return st.builds(
         Facts,
         now=instants(),
@@ -85,7 +87,10 @@ def facts(needs: frozenset[str], channels: tuple[str, ...] = ("sms", "whatsapp",
         tags=st.frozensets(texts(20), max_size=5),
         sent_last_day=counts,
         sent_last_week=counts,
+        sent_last_day_on_channel=counts,
+        sent_last_week_on_channel=counts,
         last_inbound_at=inbound,
+        time_zones=zones if "time_zones" in needs else st.just(()),
     )
 
 
