@@ -235,11 +235,13 @@ class Endpoint:
             await response.write_eof()
         except ConnectionError:
             structlog.get_logger("gateway.http").debug("stream_left", route=self._route.path)
+        except TimeoutError:
+            structlog.get_logger("gateway.http").info("stream_reader_too_slow", route=self._route.path)
+            _abort(request)
         # The status has gone: all that can still tell the caller is a connection that breaks off before the end.
         except Exception as exc:  # noqa: BLE001
             structlog.get_logger("gateway.http").warning("stream_broken_off", route=self._route.path, exc_info=exc)
-            if request.transport is not None:
-                request.transport.abort()
+            _abort(request)
         finally:
             if isinstance(pieces, AsyncGenerator):
                 await pieces.aclose()  # what it holds is given back now, not when somebody collects it
@@ -248,6 +250,11 @@ class Endpoint:
     async def _write(self, response: web.StreamResponse, piece: bytes) -> None:
         async with asyncio.timeout(self._limits.write_seconds):
             await response.write(piece)
+
+
+def _abort(request: web.Request) -> None:
+    if request.transport is not None:
+        request.transport.abort()
 
 
 def _encode(answer: Answer, status: int) -> Reply:

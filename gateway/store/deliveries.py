@@ -8,7 +8,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any, Final, Literal
 
 from gateway.core.delivery import Health, Reply
@@ -23,8 +23,7 @@ from gateway.store.webhooks import disable
 
 EVENTS_AT_ONCE: Final = 100  # of one round: what a crash may deliver twice, for one write to the disk
 RETRIES_AT_ONCE: Final = 50
-LOGGED_MAX: Final = 1_000  # attempts of one webhook and result
-LOGGED_FOR: Final = timedelta(days=30)
+LOGGED_MAX: Final = 1_000  # attempts of one webhook and result; the housekeeping removes old ones
 
 Result = Literal["delivered", "failed", "given_up"]
 
@@ -179,12 +178,6 @@ class DeliveryStore:
             ).fetchall()
         )
         return [_delivery(org, row) for row in rows]
-
-    async def purge(self, now: datetime) -> None:
-        """Forget attempts that nobody asks for any more."""
-        await self._database.write(
-            lambda conn: conn.execute("DELETE FROM webhook_deliveries WHERE at < ?", (to_micros(now - LOGGED_FOR),))
-        )
 
 
 def _target(conn: sqlite3.Connection, id: WebhookId, now: int) -> Target | None:

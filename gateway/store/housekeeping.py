@@ -14,6 +14,7 @@ from gateway.store.database import Database
 
 IDEMPOTENCY_KEPT: Final = timedelta(hours=24)  # what the API promises
 CREATIONS_KEPT: Final = timedelta(minutes=10)  # the limit looks back one minute
+DELIVERIES_KEPT: Final = timedelta(days=30)  # attempts at webhooks; how many are kept is said in store/deliveries.py
 DAYS_KEPT: Final = timedelta(days=400)  # daily totals, for a year's comparison
 
 
@@ -37,11 +38,12 @@ class Housekeeping:
         self._database = database
 
     async def purge(self, now: datetime) -> None:
-        """Remove answers, creations and daily totals that nobody may ask for any more."""
+        """Remove answers, creations, deliveries and daily totals that nobody may ask for any more."""
 
         def operation(conn: sqlite3.Connection) -> None:
             conn.execute("DELETE FROM idempotency WHERE created_at < ?", (to_micros(now - IDEMPOTENCY_KEPT),))
             conn.execute("DELETE FROM creations WHERE at < ?", (to_micros(now - CREATIONS_KEPT),))
+            conn.execute("DELETE FROM webhook_deliveries WHERE at < ?", (to_micros(now - DELIVERIES_KEPT),))
             conn.execute("DELETE FROM sender_days WHERE day < ?", ((now - DAYS_KEPT).date().isoformat(),))
 
         await self._database.write(operation)

@@ -22,6 +22,7 @@ from gateway.store.codec import to_micros
 from gateway.store.database import Database
 from gateway.store.deliveries import EVENTS_AT_ONCE, LOGGED_MAX, Delivery, DeliveryStore, Outcome
 from gateway.store.events import EventStore
+from gateway.store.housekeeping import Housekeeping
 from gateway.store.outbox import publish, publish_statuses
 from gateway.store.webhooks import IssuedWebhook, Webhook, WebhookSettings, WebhookStore
 from gateway.testing.clock import FakeClock
@@ -646,5 +647,5 @@ async def test_the_messages_of_a_large_send_are_told_in_bounded_steps(world: Wor
     rounds = 60_000 // EVENTS_AT_ONCE
     assert counted.writes == rounds
     assert len(await world.log()) == LOGGED_MAX
-    await world.deliveries.purge(world.clock.now() + timedelta(days=31))
+    await Housekeeping(world.database).purge(world.clock.now() + timedelta(days=31))
     assert await world.log() == []
