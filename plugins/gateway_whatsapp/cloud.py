@@ -21,6 +21,7 @@ from gateway import (
 from gateway_whatsapp.api import CloudApi, description, first_message, send_outcome
 from gateway_whatsapp.callbacks import Mailbox, events_of
 from gateway_whatsapp.errors import ErrorTable, cleaned
+from gateway_whatsapp.health import FIELDS, complaint
 from gateway_whatsapp.messages import payload, refusal
 from gateway_whatsapp.settings import CloudSettings
 from gateway_whatsapp.signature import Verifier
@@ -29,7 +30,6 @@ from gateway_whatsapp.values import json_object
 
 RATE: Final = 80.0  # messages per second of one number, by default (developers.facebook.com, throughput, 2025-11-21)
 CONCURRENCY: Final = 64  # at 80/s each request may take 0.8 s
-UNUSABLE: Final = frozenset({"BANNED", "DELETED", "DISCONNECTED", "MIGRATED"})  # states of a number; RESTRICTED passes
 
 
 class WhatsAppCloud(Adapter[CloudSettings]):
@@ -93,11 +93,8 @@ class WhatsAppCloud(Adapter[CloudSettings]):
         return found
 
     async def check(self) -> str | None:
-        answer = await self._api.get(f"/{self.settings.phone_number_id}?fields=id,status")
+        answer = await self._api.get(f"/{self.settings.phone_number_id}?fields={FIELDS}")
         said = json_object(answer.body)
         if answer.status != 200:
             return f"Meta does not let us in: {description(answer, said)}."
-        if said.get("id") != self.settings.phone_number_id:
-            return "Meta answered with something that is not this number."
-        state = cleaned(said.get("status"))
-        return f"The number is {state.lower()}." if state in UNUSABLE else None
+        return complaint(said, self.settings.phone_number_id)

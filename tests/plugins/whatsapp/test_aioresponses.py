@@ -120,7 +120,9 @@ async def test_templates_are_listed_page_by_page(http: HttpClient) -> None:
 
 async def test_the_number_is_asked_after(http: HttpClient) -> None:
     with mocked() as meta:
-        meta.get(f"{MEDIA_URL}/{NUMBER_ID}?fields=id,status", payload={"id": NUMBER_ID, "status": "CONNECTED"})
+        meta.get(
+            f"{MEDIA_URL}/{NUMBER_ID}?fields=id,status,health_status", payload={"id": NUMBER_ID, "status": "CONNECTED"}
+        )
         assert await cloud(http).check() is None
 
 

@@ -182,11 +182,7 @@ def test_a_message_costs_one_whatever_its_length() -> None:
     ("answer", "sentence"),
     [
         (json_reply(200, {"id": NUMBER_ID, "status": "CONNECTED"}), None),
-        (json_reply(200, {"id": NUMBER_ID}), None),
-        (json_reply(200, {"id": NUMBER_ID, "status": "RESTRICTED"}), None),
         (json_reply(200, {"id": NUMBER_ID, "status": "BANNED"}), "The number is banned."),
-        (json_reply(200, {"id": NUMBER_ID, "status": "DISCONNECTED"}), "The number is disconnected."),
-        (json_reply(200, {"id": "7"}), "Meta answered with something that is not this number."),
         (text_reply(200, "<html>"), "Meta answered with something that is not this number."),
         (text_reply(502, "<html>"), "Meta does not let us in: HTTP 502."),
         (
@@ -199,7 +195,7 @@ async def test_the_number_is_checked_without_sending(answer: HttpResponse, sente
     http = ScriptedHttp(answer)
     assert await cloud(http).check() == sentence
     (call,) = http.calls
-    assert (call.method, call.url) == ("GET", f"{MEDIA_URL}/{NUMBER_ID}?fields=id,status")
+    assert (call.method, call.url) == ("GET", f"{MEDIA_URL}/{NUMBER_ID}?fields=id,status,health_status")
     assert call.headers["Authorization"] == f"Bearer {TOKEN}"
 
 
