@@ -68,6 +68,7 @@ from gateway.contract import (
 from gateway.core.address import ascii_domain, phone, plain_email, strict_email
 from gateway.core.retry import parse_retry_after
 from gateway.core.segments import Segments, count_segments
+from gateway.core.window import instant_of
 from gateway.hookspecs import hookimpl
 
 __all__ = [
@@ -135,6 +136,7 @@ __all__ = [
     "ascii_domain",
     "count_segments",
     "hookimpl",
+    "instant_of",
     "parse_retry_after",
     "phone",
     "plain_email",

@@ -18,7 +18,9 @@ from gateway_email.settings import SmtpSettings
 from gateway_email.smtp import SmtpAdapter
 from gateway_optout.footers import Footers
 from gateway_optout.keywords import Keywords
-from gateway_permissions import KeysAndRoles
+from gateway_permissions.access import KeysAndRoles
+from gateway_permissions.frequency_cap import FrequencyCap
+from gateway_permissions.quiet_hours import QuietHours
 from gateway_sms.channel import SMS
 from gateway_twilio.sms import TwilioSms
 from gateway_twilio.whatsapp import TwilioWhatsApp
@@ -101,6 +103,28 @@ class TestFooters(PolicyConformance):
 class TestPermissions(PolicyConformance):
     policy_type = KeysAndRoles
     settings: ClassVar[Mapping[str, object]] = {"roles": {"secretary": ["members.read", "messaging.read"]}}
+
+
+class TestQuietHours(PolicyConformance):
+    policy_type = QuietHours
+    settings: ClassVar[Mapping[str, object]] = {
+        "between": ["21:00", "08:00"],
+        "channels": {"email": []},
+        "orgs": {"acme": {"channels": {"sms": ["12:00", "14:00"]}}},
+    }
+
+
+class TestQuietHoursThatNobodySet(PolicyConformance):
+    policy_type = QuietHours
+
+
+class TestFrequencyCap(PolicyConformance):
+    policy_type = FrequencyCap
+    settings: ClassVar[Mapping[str, object]] = {"per_day": 2, "per_week": 5, "per_channel": True}
+
+
+class TestFrequencyCapThatNobodySet(PolicyConformance):
+    policy_type = FrequencyCap
 
 
 class TestAddTags(OperationConformance):

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from gateway import Caller
-from gateway_permissions import KeysAndRoles, PermissionSettings
+from gateway import Caller, Known, SettingFault
+from gateway_permissions.access import KeysAndRoles, PermissionSettings
 
 POLICY = KeysAndRoles(PermissionSettings(roles={"secretary": ["members.read"], "editor": ["members.edit"]}))
 
@@ -31,3 +31,15 @@ def test_a_role_that_nobody_configured_gives_nothing() -> None:
 
 def test_without_anything_nothing_is_permitted() -> None:
     assert not POLICY.permits(caller(), "members.read")
+
+
+def test_permissions_that_do_not_exist_are_all_named() -> None:
+    known = Known(orgs=frozenset(), channels=frozenset(), permissions=frozenset({"members.read", "members.edit"}))
+    policy = KeysAndRoles(PermissionSettings(roles={"a": ["member.read", "members.edit"], "b": ["fly"]}))
+    assert policy.faults(known) == [
+        SettingFault(keys=("roles", "a"), detail="There is no permission 'member.read'; did you mean 'members.read'?"),
+        SettingFault(
+            keys=("roles", "b"), detail="There is no permission 'fly'; there are: members.edit, members.read."
+        ),
+    ]
+    assert POLICY.faults(known) == []
