@@ -20,7 +20,7 @@ from gateway.config.lines import key_lines
 from gateway.config.settings import Common, Document
 from gateway.contract import Secret
 from gateway.errors import ConfigError, Problem
-from gateway_permissions import PermissionSettings
+from gateway_permissions.access import PermissionSettings
 
 Load = Callable[..., Config]
 
