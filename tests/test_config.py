@@ -20,7 +20,10 @@ from gateway.config.lines import key_lines
 from gateway.config.settings import Common, Document
 from gateway.contract import Secret
 from gateway.errors import ConfigError, Problem
+from gateway.validation import convert
 from gateway_permissions.access import PermissionSettings
+from gateway_permissions.frequency_cap import FrequencyCapSettings
+from gateway_permissions.quiet_hours import QuietHoursSettings
 
 Load = Callable[..., Config]
 
@@ -522,6 +525,12 @@ def test_the_example_shows_every_setting_and_each_at_its_default(tmp_path: Path)
             if getattr(default, field.name) is not None:
                 assert getattr(section, field.name) == getattr(default, field.name), f"{name}.{field.name}"
     assert shown.plugin_settings("permissions", PermissionSettings).roles
+    for name, kind in (("quiet_hours", QuietHoursSettings), ("frequency_cap", FrequencyCapSettings)):
+        own, untouched = shown.plugin_settings(name, kind), convert({}, kind)
+        for field in msgspec.structs.fields(kind):
+            assert field.name in tree["plugins"][name], f"plugins.{name}.{field.name} is not in the example"
+            if getattr(untouched, field.name) not in (None, {}):
+                assert getattr(own, field.name) == getattr(untouched, field.name), f"plugins.{name}.{field.name}"
     mail = tree["senders"]["mail"]
     for field in msgspec.structs.fields(Common):
         assert field.name in mail, f"senders.mail.{field.name} is not in the example"
