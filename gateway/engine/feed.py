@@ -58,6 +58,7 @@ class Feed:
         self._dry = False
         self._later_at: datetime | None = LONG_AGO  # somebody may have been waiting since before this process
         self._taken: set[int] = set()
+        self._moved = False  # somebody was taken since it last came to rest
         self._reading: asyncio.Task[None] | None = None
 
     @property
@@ -115,6 +116,16 @@ class Feed:
     def done_with(self, seq: int) -> None:
         """The recipient is neither prepared nor in flight any more."""
         self._taken.discard(seq)
+
+    def came_to_rest(self) -> bool:
+        """True once whenever nobody is left but those who wait: then the scheduler can say for what.
+
+        In a drip they leave their batches, and the scheduler looks by itself.
+        """
+        if not self._moved or self._taken or self._reading is not None or not self._dry:
+            return False
+        self._moved = False
+        return not self.dripped and self._gatekeeper.has_policies
 
     def settled(self) -> None:
         """The refused and the deferred are committed."""
@@ -183,7 +194,7 @@ class Feed:
             category=self.content.content.category,
             dripped=self.dripped,
             skip_duplicates=self.skips_duplicates,
-            wants_tags=self._gatekeeper.wants_tags,
+            wants_tags=self._gatekeeper.has_policies,
             now=to_micros(now),
             floor=floor,
             limit=READ_AHEAD,
@@ -199,6 +210,7 @@ class Feed:
                 return
             self._policy_failures = 0
             self._taken.add(candidate.seq)
+            self._moved = True
             if isinstance(judgement, Prepared):
                 self.ready.append(judgement)
             elif isinstance(judgement, Declined):
@@ -224,11 +236,11 @@ class Feed:
         )
 
     def _deferral(self, candidate: Candidate, deferred: Deferred) -> DeferredRecipient:
-        if not self.dripped:
-            self.waits_until(deferred.until)
+        self.waits_until(deferred.until)
         return DeferredRecipient(
             action=self.action.id,
             seq=candidate.seq,
-            batch=candidate.batch if self.dripped else None,
+            batch=candidate.batch,
+            leaves=self.dripped,
             not_before=to_micros(deferred.until),
         )

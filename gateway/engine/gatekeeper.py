@@ -97,8 +97,8 @@ class Gatekeeper:
         self.charges_by_unit = sender.charges_by_unit
 
     @property
-    def wants_tags(self) -> bool:
-        """Whether candidates must be read with their tags: only policies look at them."""
+    def has_policies(self) -> bool:
+        """Whether candidates must be read with their tags, and may be deferred: only policies do either."""
         return bool(self._policies)
 
     async def judge(self, content: CompiledContent, action: ActionId, candidate: Candidate, now: datetime) -> Judgement:

@@ -138,6 +138,7 @@ class Lane:
                 self._drained.set()
                 await asyncio.Event().wait()
             if not busy:
+                await self._tell_rest()
                 await self._tools.clock.wait(self._nudge, self._wake_at(now))
 
     async def _look_around(self, now: datetime) -> None:
@@ -176,6 +177,13 @@ class Lane:
         if reason != self._said:
             self._said = reason
             await self._tools.releases.explain(self.sender.id, reason, until)
+
+    async def _tell_rest(self) -> None:
+        """Have the scheduler look at actions in which everybody left waits for something."""
+        resting = [feed.action.id for feed in self._feeds.values() if feed.came_to_rest()]
+        if resting:
+            await self._tools.releases.want_look(resting)
+            self._tools.look()
 
     async def _turn(self, now: datetime) -> bool:
         """One transaction, if there is anything to write. True if there was."""

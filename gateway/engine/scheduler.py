@@ -93,7 +93,7 @@ class Scheduler:
             await self._releases.wait(look, None, WaitReason.SNAPSHOT, look.next_batch_at)
             return
         if look.status is ActionStatus.PROCESSING and schedule.mode != "drip" and not look.unreleased:
-            await self._releases.wait(look, None, _sender_down(look), None)
+            await self._wait_for_the_last(look)
             return
         since = max(filter(None, (look.created_at, look.resumed_at, schedule.start_at)))
         if _zones_are_wanted(look, schedule):
@@ -110,6 +110,13 @@ class Scheduler:
         )
         await self._take(look, schedule, step, now)
 
+    async def _wait_for_the_last(self, look: ActionLook) -> None:
+        """Everybody is released. Where nobody is left but those whom a policy has deferred, the action says so."""
+        quiet = look.deferred > 0 and look.counts.pending == look.deferred and not look.counts.in_flight
+        until = look.deferred_until if quiet else None
+        why = WaitReason.QUIET_HOURS if quiet else None
+        await self._releases.wait(look, until, _sender_down(look) or why, until)
+
     async def _plan_settling(self, look: ActionLook, since: datetime, now: datetime) -> None:
         """Zones are noted at the start. Until then nobody knows where it opens first: perhaps long before here."""
         if now < since:
@@ -121,7 +128,7 @@ class Scheduler:
         """Who may be released, by time zone; `{"": n}` where zones do not matter. Unsettled, everybody counts."""
         if schedule.drip is not None and schedule.drip.time_zone_mode == "contact":
             return dict(await self._releases.remaining_by_zone(look.id, now))
-        free = look.unreleased - look.deferred
+        free = look.unreleased - (look.deferred if schedule.mode == "drip" else 0)
         return {"": max(free, 1) if schedule.mode == "now" and look.work == "snapshot" else free}
 
     async def _take(self, look: ActionLook, schedule: Schedule, step: object, now: datetime) -> None:

@@ -14,6 +14,7 @@ from gateway.core.progress import next_event
 from gateway.core.states import ACTIONS, FINAL_ACTIONS, ActionEvent, ActionStatus, Counts, RecipientState
 from gateway.store.codec import instant_or_none, to_json, to_micros
 from gateway.store.counters import Moves
+from gateway.store.counters import look as look_at_once
 from gateway.store.database import Database
 from gateway.store.looks import LOOK, ActionLook, read_look
 from gateway.store.outbox import publish_of_action
@@ -61,6 +62,15 @@ class Releases:
         """When the next action wants to be looked at."""
         row = await self._database.read(lambda conn: conn.execute("SELECT min(look_at) FROM bulk_actions").fetchone())
         return instant_or_none(row[0])
+
+    async def want_look(self, actions: Sequence[ActionId]) -> None:
+        """Have these actions looked at."""
+
+        def operation(conn: sqlite3.Connection) -> None:
+            for action in actions:
+                look_at_once(conn, action)
+
+        await self._database.write(operation)
 
     async def remaining_by_zone(self, action: ActionId, now: datetime) -> Mapping[str, int]:
         """For a drip in the recipients' own zones: how many in each zone may be released."""

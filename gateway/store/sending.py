@@ -170,12 +170,12 @@ def _settle_refused(conn: sqlite3.Connection, turn: Turn, moves: Moves) -> None:
 
 def _defer(conn: sqlite3.Connection, turn: Turn, moves: Moves) -> None:
     for deferred in turn.deferred:
-        changed = conn.execute(
-            "UPDATE recipients SET not_before = ?, batch = NULL "
-            "WHERE action = ? AND seq = ? AND state = 0 AND batch IS ?",
-            (deferred.not_before, deferred.action, deferred.seq, deferred.batch),
-        ).rowcount
-        if changed and deferred.batch is not None:
+        row = conn.execute(
+            "UPDATE recipients SET not_before = ?1, batch = iif(?2 AND attempts = 0, NULL, batch) "
+            "WHERE action = ?3 AND seq = ?4 AND state = 0 AND batch IS ?5 RETURNING attempts",
+            (deferred.not_before, deferred.leaves, deferred.action, deferred.seq, deferred.batch),
+        ).fetchone()
+        if row == (0,) and deferred.leaves and deferred.batch is not None:
             moves.take_back(deferred.action, deferred.batch, 1)
 
 

@@ -56,11 +56,14 @@ class RefusedRecipient:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeferredRecipient:
-    """A recipient that must wait. In a drip it leaves its batch and later takes a place like anybody."""
+    """A recipient that must wait. `leaves`: in a drip, who was never tried leaves the batch, and later takes a place
+    like anybody; else it stays where it is.
+    """
 
     action: ActionId
     seq: int
-    batch: int | None  # None: the action is not dripped, its one batch keeps everybody
+    batch: int | None  # as it was seen
+    leaves: bool
     not_before: int
 
 
