@@ -10,10 +10,11 @@ from typing import Any, Final, NamedTuple
 import click
 
 from gateway.cli.frame import FAILED, Frame, fail, framed
+from gateway.configured import read_plugins
 from gateway.contract import Adapter
 from gateway.engine.holds import check as check_adapter
 from gateway.errors import GatewayError
-from gateway.installation import Installation, read_plugins
+from gateway.installation import Installation
 from gateway.store.verify import verify
 
 FREE_BYTES_MIN: Final = 500 * 1024 * 1024  # below that the next big action may fill the disk

@@ -73,13 +73,12 @@ class Engine:
         self._catalogue = catalogue
         self._clock = clock
         self._log = structlog.get_logger("gateway.engine")
-        candidates = Candidates(database)
         releases = Releases(database, ids, notice)
         senders = SenderStore(database)
         facts = FactStore(database)
         tools = LaneTools(
             clock=clock,
-            candidates=candidates,
+            candidates=Candidates(database),
             turns=TurnStore(database),
             releases=releases,
             composer=composer,
@@ -95,16 +94,7 @@ class Engine:
         self._holds = {
             sender.name: Hold(sender, senders, clock, metrics, self.nudge) for sender in catalogue.senders.values()
         }
-        self._lanes = {
-            sender.name: Lane(
-                sender,
-                tools,
-                self.gatekeepers[sender.name],
-                SingleFeed(sender, self.gatekeepers[sender.name], candidates),
-                self._holds[sender.name],
-            )
-            for sender in catalogue.senders.values()
-        }
+        self._lanes = {sender.name: self._lane(sender, tools) for sender in catalogue.senders.values()}
         authority = Authority(catalogue, CreatorStore(database))
         self._sweeper = Sweeper(Sweeps(database, catalogue.channels), clock, crash, self._progressed)
         self._scheduler = Scheduler(releases, authority, clock, crash, self._released, self._sweeper.wake)
@@ -129,6 +119,11 @@ class Engine:
             reconcile_cron, Housekeeping(database), callbacks, recovery, releases, clock, metrics, self._look
         )
         self._running = asyncio.Event()
+
+    def _lane(self, sender: Sender, tools: LaneTools) -> Lane:
+        gatekeeper = self.gatekeepers[sender.name]
+        singles = SingleFeed(sender, gatekeeper, tools.candidates)
+        return Lane(sender, tools, gatekeeper, singles, self._holds[sender.name])
 
     @property
     def running(self) -> bool:

@@ -179,7 +179,8 @@ class Delivering:
             for _ in range(min(AT_ONCE, len(self._found.jobs))):
                 group.create_task(self._work())
         left = [job.event.seq for job in self._jobs if job.new]
-        hopeless = self._health.hopeless(self._clock.now())
+        failed = any(not attempt.reply.ok for attempt in self._attempts)
+        hopeless = failed and self._health.hopeless(self._clock.now())
         return Outcome(
             round=self._found,
             attempts=self._attempts,

@@ -207,88 +207,47 @@ class WebhookResource:
 def webhook_routes(desk: WebhookDesk) -> list[Route]:
     """The routes of `/v1/webhooks`."""
     resource = WebhookResource(desk)
-    common: Mapping[str, Any] = {"permissions": ("admin",), "tag": "webhooks"}
-    one = "/v1/webhooks/{id}"
+    admin, one, tag = ("admin",), "/v1/webhooks/{id}", "webhooks"
     return [
         Route(
-            method="GET",
-            path="/v1/webhooks",
-            handler=resource.list,
-            summary="List the org's webhooks",
-            query=PageQuery,
-            answer=Page[WebhookView],
-            **common,
+            method="GET", path="/v1/webhooks", handler=resource.list, summary="List the org's webhooks",
+            permissions=admin, tag=tag, query=PageQuery, answer=Page[WebhookView],
         ),
         Route(
-            method="POST",
-            path="/v1/webhooks",
-            handler=resource.create,
-            summary="Make a webhook; its secret is shown once",
-            body=WebhookFields,
-            answer=WebhookWithSecret,
-            status=201,
-            creates=True,
-            shows=one,
-            secret=True,
-            refusals=("too_many_webhooks",),
-            **common,
+            method="POST", path="/v1/webhooks", handler=resource.create, permissions=admin, tag=tag,
+            summary="Make a webhook; its secret is shown once", body=WebhookFields, answer=WebhookWithSecret,
+            status=201, creates=True, shows=one, secret=True, refusals=("too_many_webhooks",),
         ),
         Route(
-            method="GET",
-            path=one,
-            handler=resource.show,
-            summary="Show a webhook and how it fares",
+            method="GET", path=one, handler=resource.show, summary="Show a webhook and how it fares",
+            permissions=admin, tag=tag, answer=WebhookView,
+        ),
+        Route(
+            method="PATCH", path=one, handler=resource.patch, permissions=admin, tag=tag,
+            summary="Edit, disable or enable a webhook (merge patch)", body=WebhookFields, merge_patch=True,
             answer=WebhookView,
-            **common,
         ),
         Route(
-            method="PATCH",
-            path=one,
-            handler=resource.patch,
-            summary="Edit, disable or enable a webhook (merge patch)",
-            body=WebhookFields,
-            merge_patch=True,
-            answer=WebhookView,
-            **common,
-        ),
-        Route(method="DELETE", path=one, handler=resource.delete, summary="Delete a webhook", status=204, **common),
-        Route(
-            method="POST",
-            path=f"{one}/rotate",
-            handler=resource.rotate,
-            summary="Give a webhook a new secret",
-            body=Rotation,
-            body_required=False,
-            answer=WebhookWithSecret,
-            **common,
+            method="DELETE", path=one, handler=resource.delete, summary="Delete a webhook", permissions=admin, tag=tag,
+            status=204,
         ),
         Route(
-            method="GET",
-            path=f"{one}/deliveries",
-            handler=resource.deliveries,
-            summary="List the last attempts",
-            query=DeliveryQuery,
-            answer=Page[DeliveryView],
-            **common,
+            method="POST", path=f"{one}/rotate", handler=resource.rotate, summary="Give a webhook a new secret",
+            permissions=admin, tag=tag, body=Rotation, body_required=False, answer=WebhookWithSecret,
         ),
         Route(
-            method="POST",
-            path=f"{one}/replay",
-            handler=resource.replay,
-            summary="Deliver again from an earlier event on",
-            body=Replay,
-            answer=WebhookView,
-            **common,
+            method="GET", path=f"{one}/deliveries", handler=resource.deliveries, summary="List the last attempts",
+            permissions=admin, tag=tag, query=DeliveryQuery, answer=Page[DeliveryView],
         ),
         Route(
-            method="POST",
-            path=f"{one}/test",
-            handler=resource.test,
-            summary="Deliver one `webhook.test` now, and say what became of it",
-            answer=DeliveryView,
-            **common,
+            method="POST", path=f"{one}/replay", handler=resource.replay, permissions=admin, tag=tag,
+            summary="Deliver again from an earlier event on", body=Replay, answer=WebhookView,
         ),
-    ]
+        Route(
+            method="POST", path=f"{one}/test", handler=resource.test, permissions=admin, tag=tag,
+            summary="Deliver one `webhook.test` now, and say what became of it", answer=DeliveryView,
+        ),
+    ]  # fmt: skip
 
 
 def _merged(present: WebhookSettings, patch: Mapping[str, Any]) -> WebhookFields:
