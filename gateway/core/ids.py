@@ -30,6 +30,8 @@ OPT_OUT = "oo"
 TEMPLATE = "tpl"
 WEBHOOK = "wh"
 
+LAST_ID: Final = (1 << 63) - 1  # that there can ever be
+
 _ALPHABET: Final = "0123456789abcdefghjkmnpqrstvwxyz"
 _VALUES: Final = {letter: value for value, letter in enumerate(_ALPHABET)}
 _DIGITS = 13  # 13 x 5 = 65 bits hold 63

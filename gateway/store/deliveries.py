@@ -13,7 +13,7 @@ from typing import Any, Final, Literal
 
 from gateway.core.delivery import Health, Reply
 from gateway.core.event_types import TEST, named_by
-from gateway.core.ids import WEBHOOK, OrgId, WebhookId, format_id
+from gateway.core.ids import LAST_ID, WEBHOOK, OrgId, WebhookId, format_id
 from gateway.errors import NotFound
 from gateway.store.codec import from_json, from_micros, instant_or_none, micros_or_none, to_micros
 from gateway.store.database import Database
@@ -174,7 +174,7 @@ class DeliveryStore:
         rows = await self._database.read(
             lambda conn: conn.execute(
                 f"{_DELIVERIES} AND id < ? AND result = COALESCE(?, result) ORDER BY id DESC LIMIT ?",
-                (id, before or 1 << 62, result, limit),
+                (id, before or LAST_ID, result, limit),
             ).fetchall()
         )
         return [_delivery(org, row) for row in rows]

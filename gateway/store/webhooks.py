@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from typing import Any, Final
 
 from gateway.core.delivery import Health
-from gateway.core.ids import WEBHOOK, IdSequence, OrgId, WebhookId, format_id
+from gateway.core.ids import LAST_ID, WEBHOOK, IdSequence, OrgId, WebhookId, format_id
 from gateway.core.webhook_signing import SECRET_BYTES, secret_text
 from gateway.errors import Invalid, NotFound, Problem, Refused
 from gateway.store.codec import from_json, from_micros, instant_or_none, micros_of, to_json, to_micros
@@ -122,7 +122,7 @@ class WebhookStore:
         rows = await self._database.read(
             lambda conn: conn.execute(
                 f"SELECT {_COLUMNS} FROM {_FROM} WHERE w.org = ? AND w.id < ? ORDER BY w.id DESC LIMIT ?",
-                (org, before or 1 << 62, limit),
+                (org, before or LAST_ID, limit),
             ).fetchall()
         )
         return [_webhook(row) for row in rows]
