@@ -22,7 +22,7 @@ from gateway.logs import configure
 from gateway.store.keys import PERMISSIONS
 from gateway.testing.smtp_faults import Fault, Stage
 from gateway.testing.smtp_process import SmtpProcess
-from gateway.testing.twilio_faults import Fate
+from gateway.testing.provider_faults import Fate
 from gateway.testing.twilio_simulator import TwilioSimulator
 
 READY_SECONDS: Final = 30.0

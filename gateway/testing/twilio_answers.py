@@ -8,7 +8,7 @@ from typing import Final
 import msgspec
 from aiohttp import web
 
-from gateway.testing.twilio_faults import HUGE_BYTES, Fault, Garbage, Hang, Refuse, ServerError, Throttle
+from gateway.testing.provider_faults import HUGE_BYTES, Fault, Garbage, Hang, Refuse, ServerError, Throttle
 from gateway.testing.twilio_messages import error_body
 
 HTML: Final = b"<!DOCTYPE html><html><body><h1>Welcome to the guest network</h1></body></html>"

@@ -6,7 +6,7 @@ from base64 import b64encode
 from collections.abc import Mapping, Sequence
 
 from gateway.testing.twilio_callbacks import Caller, Tally
-from gateway.testing.twilio_faults import Fault, FaultPlan, ReceiptTrouble, Troublemaker
+from gateway.testing.provider_faults import Fault, FaultPlan, ReceiptTrouble, Troublemaker
 
 
 class TwilioScript:

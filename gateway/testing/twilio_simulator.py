@@ -24,7 +24,7 @@ from gateway.testing.twilio_answers import error_answer, faulty_answer, json_ans
 from gateway.testing.twilio_callbacks import POOL_NUMBER, Call, inbound_fields, receipt_call, wish_of
 from gateway.testing.twilio_content import PATH as CONTENT_PATH
 from gateway.testing.twilio_content import SimTemplate, template_page
-from gateway.testing.twilio_faults import (
+from gateway.testing.provider_faults import (
     Fate,
     Fault,
     Garbage,

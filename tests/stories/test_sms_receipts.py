@@ -6,7 +6,7 @@ from collections import Counter
 from datetime import timedelta
 from pathlib import Path
 
-from gateway.testing.twilio_faults import Fate, Hang, ReceiptTrouble, Refuse, ServerError, Throttle
+from gateway.testing.provider_faults import Fate, Hang, ReceiptTrouble, Refuse, ServerError, Throttle
 from tests.stories.twilio import phone, sms_story
 
 DRIP = {"mode": "drip", "drip": {"batch_quantity": 20, "repeat_after": "1h"}}

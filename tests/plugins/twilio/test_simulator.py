@@ -33,7 +33,7 @@ from gateway import (
     Unknown,
 )
 from gateway.outbound import HttpClient
-from gateway.testing.twilio_faults import Troublemaker
+from gateway.testing.provider_faults import Troublemaker
 from gateway.testing.twilio_simulator import (
     Fate,
     Garbage,

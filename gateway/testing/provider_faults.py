@@ -1,4 +1,4 @@
-"""What the Twilio simulator does wrong on request, and when."""
+"""What a simulator of a provider does wrong on request, and when."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Fault:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Throttle(Fault):
-    """429 with code 20429: not processed."""
+    """The provider asks to send more slowly (Twilio: 429 with code 20429): not processed."""
 
     retry_after: str | None = None  # the header, as it is
 
@@ -52,7 +52,7 @@ class ServerError(Fault):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Garbage(Fault):
-    """An answer that is none of Twilio's. With a redirect the status is 302, else it is 200."""
+    """An answer that is none of the provider's. With a redirect the status is 302, else it is 200."""
 
     kind: Literal["html", "empty", "huge", "redirect", "wrong_type"] = "html"
     accepted: bool = False
@@ -60,7 +60,7 @@ class Garbage(Fault):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Refuse(Fault):
-    """One of Twilio's errors."""
+    """One of the provider's errors."""
 
     code: int
     status: int = 400
@@ -73,7 +73,7 @@ class Fate:
 
     to: str = "*"  # shell pattern for the recipient as sent
     status: Literal["failed", "undelivered", "sent", "read"] = "undelivered"
-    error_code: int | None = None
+    error_code: int | None = None  # the provider's
 
     @property
     def steps(self) -> tuple[str, ...]:
