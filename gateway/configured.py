@@ -101,6 +101,7 @@ async def build_catalogue(
             # Plain texts: msgspec does not write the configuration's own classes.
             time_zone=str(org.time_zone),
             default_region=None if org.default_region is None else str(org.default_region),
+            daily_cap=org.daily_cap,
         )
         for name, org in config.orgs.items()
     }

@@ -26,7 +26,6 @@ from gateway.http.health import health_routes
 from gateway.http.idempotency import Idempotency
 from gateway.http.unsubscribe import UnsubscribeDoor
 from gateway.installation import Installation, TestHooks, open_installation
-from gateway.store.allowances import Allowances
 from gateway.store.idempotency import IdempotencyStore
 from gateway.systemd import ALIVE, READY, STOPPING, notify, watchdog_seconds
 
@@ -126,7 +125,8 @@ def _resources(installation: Installation, streams: EventStreams) -> Resources:
         streams=streams,
         webhooks=installation.webhooks,
         keys=installation.keys,
-        allowances=Allowances(installation.database, installation.clock),
+        allowances=installation.allowances,
+        caps=installation.caps,
         creations_per_minute=installation.config.limits.creations_per_minute,
         version=version("dripgate"),
     )

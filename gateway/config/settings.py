@@ -42,6 +42,7 @@ class Org(Section, frozen=True, kw_only=True):
 
     title: Annotated[str, Meta(min_length=1, max_length=100)] | None = None  # how it calls itself to people; None: NAME
     time_zone: ZoneName = ZoneName("UTC")  # of schedules that name none, and of the day of a daily cap
+    daily_cap: Annotated[int, Meta(ge=1, le=1_000_000_000)] | None = None  # messages per day over all its senders
     default_region: Region | None = None  # None: phone numbers must be written with + and the country's code
 
 

@@ -59,15 +59,17 @@ def forecast(
     daily_cap: int | None,
     sent_today: int,
     limit: int,
+    cap_zone: str | None = None,
 ) -> Forecast:
     """What is still to come from `now` on; the arguments as for `next_step`, a paused action with `since=now`.
 
-    `rate`: messages a second, None for no limit. `daily_cap`: messages a day of the schedule's time zone, None for no
-    limit; `sent_today` counts against it. At most `limit` batches are listed, all are counted. A missed one-off has no
-    batches. In time zone mode `contact` a batch is taken from the open zones in proportion to who waits there.
+    `rate`: messages a second, None for no limit. `daily_cap`: messages a day of `cap_zone` (None: the schedule's), None
+    for no limit; `sent_today` counts against it. At most `limit` batches are listed, all are counted. A missed one-off
+    has no batches. In time zone mode `contact` a batch is taken from the open zones in proportion to who waits there.
     """
     zone = zone_named(schedule.time_zone) or UTC
-    walk = _Walk(schedule, since, last_number, remaining, _Sender(rate, daily_cap, zone, now, sent_today))
+    days = zone_named(cap_zone or schedule.time_zone) or zone
+    walk = _Walk(schedule, since, last_number, remaining, _Sender(rate, daily_cap, days, now, sent_today))
     listed: list[PlannedBatch] = []
     count, first_at, last_at = 0, None, None
     for batch in walk.batches(now, previous):

@@ -23,6 +23,7 @@ from gateway.engine.action_requests import (
     RetryRequest,
     ScheduleRequest,
 )
+from gateway.engine.caps import DailyCaps
 from gateway.engine.catalogue import Catalogue
 from gateway.engine.composing import Composer
 from gateway.engine.contents import Contents
@@ -36,6 +37,7 @@ from gateway.engine.schedules import read_schedule, warn_of_past_start
 from gateway.errors import Refused
 from gateway.store.action_reads import ActionFilter, ActionReads, ActionStats, ActionView, BatchView
 from gateway.store.actions import ActionStore, Cancelled
+from gateway.store.allowances import Allowances
 from gateway.store.database import Database
 from gateway.store.idempotency import Claim
 from gateway.store.previews import PreviewStore
@@ -76,7 +78,7 @@ class BulkActions:
         self._clock = clock
         self._limits = limits or ActionLimits()
         self._nudge = nudge
-        self._outlook = Outlook(self._reads, catalogue)
+        self._outlook = Outlook(self._reads, catalogue, DailyCaps(Allowances(database, clock), catalogue, clock))
         self._creation = Creation(
             self._store,
             self._reads,

@@ -30,6 +30,7 @@ class Org:
     title: str  # how it calls itself to people
     time_zone: str
     default_region: str | None
+    daily_cap: int | None = None  # messages per day of its time zone, over all its senders
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -287,6 +287,7 @@ class Lane:
             receipts=self._receipts,
             now=to_micros(now),
             day=self._pace.day,
+            org_cap=self.sender.org.daily_cap,
             node=self._tools.node,
             lease_until=to_micros(now + self.sender.deadline + LEASE_SPARE),
             results=[result_of(prepared, decision) for prepared, decision in decisions],
@@ -321,7 +322,7 @@ class Lane:
             self._tools.crash.passed("intent_committed")
         if granted.look:
             self._tools.look()
-        self._pace.spent(batch.spent.spent(-batch.refund(granted)), len(granted.messages))
+        self._pace.spent(batch.spent.spent(-batch.refund(granted)), granted)
         self._in_flight += len(granted.messages) - len(decisions)
         self._tools.metrics.in_flight(self.sender.name, self._in_flight)
         for prepared, decision in decisions:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Final
+from typing import Final, TypedDict
 
 import msgspec
 
@@ -12,7 +12,7 @@ from gateway.core.drip import Previous
 from gateway.core.forecast import Forecast, forecast
 from gateway.core.schedule import Schedule
 from gateway.core.states import FINAL_ACTIONS, ActionStatus
-from gateway.core.window import zone_named
+from gateway.engine.caps import DailyCaps
 from gateway.engine.catalogue import Catalogue, Sender
 from gateway.store.action_reads import ActionReads, ActionView
 
@@ -22,12 +22,22 @@ BATCHES_MAX: Final = 1_000
 NOTHING: Final = Forecast(batches=(), batch_count=0, first_at=None, last_at=None, ends_at=None)
 
 
+class _Pace(TypedDict):
+    """How fast a sender may send, as arguments of `forecast`."""
+
+    rate: float | None
+    daily_cap: int | None
+    sent_today: int
+    cap_zone: str | None
+
+
 class Outlook:
     """Forecasts. One for the life of the daemon; it keeps nothing."""
 
-    def __init__(self, reads: ActionReads, catalogue: Catalogue) -> None:
+    def __init__(self, reads: ActionReads, catalogue: Catalogue, caps: DailyCaps) -> None:
         self._reads = reads
         self._catalogue = catalogue
+        self._caps = caps
 
     async def of_action(self, action: ActionView, now: datetime, limit: int) -> Forecast:
         """The batches still to come; a paused action as if it were resumed now."""
@@ -48,10 +58,8 @@ class Outlook:
             previous=_previous(action),
             remaining=remaining,
             last_number=0 if action.last is None else action.last.number,
-            rate=None if sender is None else sender.rate,
-            daily_cap=None if sender is None else sender.daily_cap,
-            sent_today=await self._sent_today(sender, now),
             limit=limit,
+            **await self._pace(sender),
         )
 
     async def of_new(
@@ -65,10 +73,8 @@ class Outlook:
             previous=None,
             remaining=remaining,
             last_number=0,
-            rate=None if sender is None else sender.rate,
-            daily_cap=None if sender is None else sender.daily_cap,
-            sent_today=await self._sent_today(sender, now),
             limit=limit,
+            **await self._pace(sender),
         )
 
     async def _remaining(self, action: ActionView, schedule: Schedule) -> Mapping[str, int]:
@@ -81,11 +87,11 @@ class Outlook:
             zones[schedule.time_zone] = zones.get(schedule.time_zone, 0) + action.not_yet_taken
         return zones
 
-    async def _sent_today(self, sender: Sender | None, now: datetime) -> int:
-        if sender is None or sender.daily_cap is None:
-            return 0
-        zone = zone_named(sender.org.time_zone)
-        return await self._reads.sent_today(sender.id, now.astimezone(zone).date().isoformat())
+    async def _pace(self, sender: Sender | None) -> _Pace:
+        if sender is None:
+            return {"rate": None, "daily_cap": None, "sent_today": 0, "cap_zone": None}
+        cap = (await self._caps.of(sender.org)).tightest(sender)
+        return {"rate": sender.rate, "daily_cap": cap.most, "sent_today": cap.sent, "cap_zone": sender.org.time_zone}
 
 
 def _previous(action: ActionView) -> Previous | None:

@@ -1,16 +1,25 @@
-"""How fast one sender may send: its token bucket and its daily total, going on where the last process stopped."""
+"""How fast one sender may send: its token bucket and the daily totals, going on where the last process stopped."""
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, time, timedelta
+from collections.abc import Iterator
+from datetime import datetime, time, timedelta
 from zoneinfo import ZoneInfo
 
 from gateway.core.bucket import Bucket
 from gateway.core.drip import WaitReason
+from gateway.core.window import instant_of
 from gateway.engine.catalogue import Sender
 from gateway.store.senders import Pace as StoredPace
+from gateway.store.turn import Granted
 
 SOON = timedelta(seconds=1)  # a shorter wait for a token is not worth telling
+
+
+def next_midnight(now: datetime, zone: ZoneInfo) -> datetime:
+    """When the next day begins, and with it every daily cap anew."""
+    tomorrow = now.astimezone(zone).date() + timedelta(days=1)
+    return instant_of(datetime.combine(tomorrow, time()), zone)
 
 
 class Pace:
@@ -22,10 +31,11 @@ class Pace:
         self.bucket = Bucket(rate=sender.rate, burst=sender.burst, tokens=sender.burst, at=now)
         self.day = self._local_day(now)
         self._sent_today = 0
+        self._org_sent_today = 0  # as of this sender's last turn; the turn's transaction counts again
 
     def restore(self, stored: StoredPace, now: datetime) -> None:
         """Go on with the tokens and the total that the last process left."""
-        self._sent_today = stored.sent_today
+        self._sent_today, self._org_sent_today = stored.sent_today, stored.org_sent_today
         if stored.tokens is not None and stored.tokens_at is not None:
             before = Bucket(rate=self._sender.rate, burst=self._sender.burst, tokens=stored.tokens, at=stored.tokens_at)
             self.bucket = before.refilled(now)
@@ -34,27 +44,34 @@ class Pace:
         """The bucket for a turn at `now`; the day may have changed."""
         day = self._local_day(now)
         if day != self.day:
-            self.day, self._sent_today = day, 0
+            self.day, self._sent_today, self._org_sent_today = day, 0, 0
         return self.bucket.refilled(now)
 
     def left_today(self, places: int) -> int:
-        """`places`, or fewer where the daily cap is near."""
-        cap = self._sender.daily_cap
-        return places if cap is None else max(0, min(places, cap - self._sent_today))
+        """`places`, or fewer where a daily cap is near, the sender's or its org's."""
+        for cap, sent in self._caps():
+            places = min(places, cap - sent)
+        return max(0, places)
 
-    def spent(self, bucket: Bucket, messages: int) -> None:
-        """A turn was committed: this is left in the bucket, so many more were sent today."""
+    def spent(self, bucket: Bucket, granted: Granted) -> None:
+        """A turn was committed: this is left in the bucket, and these messages were granted."""
         self.bucket = bucket
-        self._sent_today += messages
+        self._sent_today += len(granted.messages)
+        self._org_sent_today = granted.org_sent
 
     def why_waiting(self, now: datetime, cost: int) -> tuple[WaitReason | None, datetime | None]:
         """Why a message of this cost cannot go now, and until when; (None, None) if it can, or nearly."""
-        cap = self._sender.daily_cap
-        if cap is not None and self._sent_today >= cap:
-            tomorrow = now.astimezone(self._zone).date() + timedelta(days=1)
-            return WaitReason.DAILY_CAP, datetime.combine(tomorrow, time(), self._zone).astimezone(UTC)
+        if any(sent >= cap for cap, sent in self._caps()):
+            return WaitReason.DAILY_CAP, next_midnight(now, self._zone)
         ready = self.bucket.refilled(now).ready_at(cost)
         return (WaitReason.RATE, ready) if ready - now > SOON else (None, None)
+
+    def _caps(self) -> Iterator[tuple[int, int]]:
+        """Each daily cap there is, and what counts against it."""
+        if self._sender.daily_cap is not None:
+            yield self._sender.daily_cap, self._sent_today
+        if self._sender.org.daily_cap is not None:
+            yield self._sender.org.daily_cap, self._org_sent_today
 
     def _local_day(self, now: datetime) -> str:
         return now.astimezone(self._zone).date().isoformat()

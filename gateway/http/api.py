@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from gateway.engine.action_requests import MessageRequest
 from gateway.engine.actions import BulkActions
+from gateway.engine.caps import DailyCaps
 from gateway.engine.catalogue import Catalogue
 from gateway.engine.conversations import Conversations
 from gateway.engine.holds import SenderControl
@@ -56,6 +57,7 @@ class Resources:
     webhooks: WebhookDesk
     keys: KeyStore
     allowances: Allowances
+    caps: DailyCaps
     creations_per_minute: int
     version: str
 
@@ -64,7 +66,7 @@ def api_routes(resources: Resources) -> list[Route]:
     """Every route that takes a key, with the document that describes them all."""
     catalogue = resources.catalogue
     routes = [
-        *me_routes(resources.keys, catalogue, resources.allowances, resources.creations_per_minute),
+        *me_routes(resources.keys, catalogue, resources.allowances, resources.caps, resources.creations_per_minute),
         *operation_routes(catalogue, MessageRequest),
         *contact_routes(resources.contacts, catalogue),
         *import_routes(resources.contacts, catalogue),

@@ -181,15 +181,6 @@ class ActionReads:
         )
         return dict(rows)
 
-    async def sent_today(self, sender: SenderId, day: str) -> int:
-        """What counts against the sender's daily cap."""
-        row = await self._database.read(
-            lambda conn: conn.execute(
-                "SELECT sent FROM sender_days WHERE sender = ? AND day = ?", (sender, day)
-            ).fetchone()
-        )
-        return 0 if row is None else int(row[0])
-
     async def stats(self, org: OrgId, action: ActionId) -> ActionStats:
         """How it went. Reads every message of the action: about a second for a million."""
         return await self._database.read(lambda conn: _stats(conn, org, action))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Mapping
 from datetime import timedelta
 from typing import Final
 
@@ -22,6 +23,17 @@ class Allowances:
         self._database = database
         self._clock = clock
 
+    async def sent(self, org: OrgId, day: str) -> Mapping[str, int]:
+        """How many messages each sender of the org has handed over on that day, by its name."""
+        rows = await self._database.read(
+            lambda conn: conn.execute(
+                "SELECT s.name, d.sent FROM senders AS s CROSS JOIN sender_days AS d ON d.sender = s.id "
+                "WHERE s.org = ? AND d.day = ?",
+                (org, day),
+            ).fetchall()
+        )
+        return dict(rows)
+
     async def creations(self, org: OrgId) -> int:
         """How many bulk actions the org has created or retried within the last minute."""
         since = to_micros(self._clock.now() - RATE_PERIOD)
@@ -31,6 +43,16 @@ class Allowances:
             ).fetchone()
         )
         return int(row[0])
+
+
+def sent_by_org(conn: sqlite3.Connection, org: OrgId, day: str) -> int:
+    """How many messages all senders of an org have handed over on a day of its time zone."""
+    (sent,) = conn.execute(
+        "SELECT COALESCE(sum(d.sent), 0) FROM senders AS s CROSS JOIN sender_days AS d ON d.sender = s.id "
+        "WHERE s.org = ? AND d.day = ?",
+        (org, day),
+    ).fetchone()
+    return int(sent)
 
 
 def take_creation(conn: sqlite3.Connection, org: OrgId, now: int, rate_max: int) -> None:

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from gateway.core.ids import OrgId, SenderId
-from gateway.store.codec import from_micros, to_json, to_micros
+from gateway.store.allowances import sent_by_org
+from gateway.store.codec import from_micros, instant_or_none, to_json, to_micros
 from gateway.store.database import Database
 from gateway.store.outbox import publish
 
@@ -35,11 +36,12 @@ class HoldState:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pace:
-    """A sender's token bucket as it was stored, and what it has sent today."""
+    """A sender's token bucket as it was stored, and what it and its whole org have sent today."""
 
     tokens: float | None
     tokens_at: datetime | None
     sent_today: int
+    org_sent_today: int
     in_flight: int
 
 
@@ -121,17 +123,23 @@ class SenderStore:
 
     async def pace(self, sender: SenderId, day: str) -> Pace:
         """What the dispatcher needs to go on where the last process stopped."""
-        tokens, at, sent, in_flight = await self._database.read(
-            lambda conn: conn.execute(
-                "SELECT tokens, tokens_at, "
+
+        def query(conn: sqlite3.Connection) -> Pace:
+            org, tokens, at, sent, in_flight = conn.execute(
+                "SELECT org, tokens, tokens_at, "
                 "COALESCE((SELECT sent FROM sender_days WHERE sender = s.id AND day = ?), 0), "
                 "(SELECT count(*) FROM messages WHERE sender = s.id AND status = 1) FROM senders AS s WHERE id = ?",
                 (day, sender),
             ).fetchone()
-        )
-        return Pace(
-            tokens=tokens, tokens_at=None if at is None else from_micros(at), sent_today=sent, in_flight=in_flight
-        )
+            return Pace(
+                tokens=tokens,
+                tokens_at=instant_or_none(at),
+                sent_today=sent,
+                org_sent_today=sent_by_org(conn, org, day),
+                in_flight=in_flight,
+            )
+
+        return await self._database.read(query)
 
 
 def _look_at_all(conn: sqlite3.Connection, sender: SenderId) -> None:

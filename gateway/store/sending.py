@@ -19,12 +19,15 @@ from gateway.core.ids import ActionId, MessageId
 from gateway.core.progress import FAILURES_MAX
 from gateway.core.states import RECIPIENTS, MessageStatus, RecipientEvent, RecipientState
 from gateway.store.addresses import holders_sql
+from gateway.store.allowances import sent_by_org
 from gateway.store.codec import to_json
 from gateway.store.consent import opted_out_sql, suppress
 from gateway.store.counters import Moves
 from gateway.store.outbox import publish_statuses
 from gateway.store.receipts import name_messages
 from gateway.store.turn import ActionIntents, Granted, Intent, Result, Ruling, Turn
+
+_UNLIMITED: Final = 1 << 62
 
 
 def take_turn(conn: sqlite3.Connection, turn: Turn) -> Granted:
@@ -33,13 +36,14 @@ def take_turn(conn: sqlite3.Connection, turn: Turn) -> Granted:
     record_results(conn, turn, moves)
     _settle_refused(conn, turn, moves)
     _defer(conn, turn, moves)
-    granted: set[MessageId] = set()
+    org_sent = 0 if turn.org_cap is None else sent_by_org(conn, turn.org, turn.day)
+    room = _UNLIMITED if turn.org_cap is None else max(0, turn.org_cap - org_sent)
+    granted = _start_singles(conn, turn, room)
     for wanted in turn.bulk:
-        granted |= _write_intents(conn, turn, wanted, moves)
-    granted |= _start_singles(conn, turn)
+        granted |= _write_intents(conn, turn, wanted, moves, room - len(granted))
     look = moves.write(conn, turn.now)
     _store_pace(conn, turn, len(granted))
-    return Granted(messages=frozenset(granted), look=look)
+    return Granted(messages=frozenset(granted), look=look, org_sent=org_sent + len(granted))
 
 
 def record_results(conn: sqlite3.Connection, turn: Turn, moves: Moves) -> None:
@@ -179,9 +183,11 @@ def _defer(conn: sqlite3.Connection, turn: Turn, moves: Moves) -> None:
             moves.take_back(deferred.action, deferred.batch, 1)
 
 
-def _write_intents(conn: sqlite3.Connection, turn: Turn, wanted: ActionIntents, moves: Moves) -> set[MessageId]:
-    eligible = _eligible(conn, turn, wanted)
-    granted = [intent for intent in _first_of_each_address(wanted) if intent.seq in eligible]
+def _write_intents(
+    conn: sqlite3.Connection, turn: Turn, wanted: ActionIntents, moves: Moves, room: int
+) -> set[MessageId]:
+    eligible = _eligible(conn, turn, wanted) if room else set()
+    granted = [intent for intent in _first_of_each_address(wanted) if intent.seq in eligible][:room]
     if not granted:
         return set()
     _insert_messages(conn, turn, wanted, [intent for intent in granted if not intent.again])
@@ -304,7 +310,7 @@ def _send_again(conn: sqlite3.Connection, turn: Turn, messages: Sequence[Message
     return {MessageId(message) for (message,) in rows.fetchall()}
 
 
-def _start_singles(conn: sqlite3.Connection, turn: Turn) -> set[MessageId]:
+def _start_singles(conn: sqlite3.Connection, turn: Turn, room: int) -> set[MessageId]:
     """Single messages were gated when they were accepted; an opt-out that came since then ends them here."""
     if not turn.singles:
         return set()
@@ -322,7 +328,7 @@ def _start_singles(conn: sqlite3.Connection, turn: Turn) -> set[MessageId]:
     ).fetchall()
     told = [id for (id,) in refused]
     publish_statuses(conn, turn.org, MessageStatus.FAILED, turn.now, told, action=None, code="opted_out")
-    return _send_again(conn, turn, turn.singles)
+    return _send_again(conn, turn, turn.singles[:room])
 
 
 def _store_pace(conn: sqlite3.Connection, turn: Turn, granted: int) -> None:

@@ -102,7 +102,8 @@ class Turn:
     channel: Channel
     receipts: ReceiptContext
     now: int
-    day: str  # of the org's time zone, for the daily total
+    day: str  # of the org's time zone, for the daily totals
+    org_cap: int | None = None  # messages a day over all senders of the org
     node: str
     lease_until: int
     results: Sequence[Result] = ()
@@ -120,3 +121,4 @@ class Granted:
 
     messages: frozenset[MessageId]
     look: bool = False  # the scheduler was asked to look
+    org_sent: int = 0  # today over all senders of the org, these included; counted only where there is a cap

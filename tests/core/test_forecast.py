@@ -90,6 +90,24 @@ def test_daily_cap_holds_the_rest_until_the_next_day_of_the_schedules_zone() -> 
     assert found.batches == (PlannedBatch(number=1, at=MONDAY, quantity=250, takes=midnight - MONDAY),)
 
 
+def test_a_cap_may_count_days_of_another_zone_than_the_schedules() -> None:
+    found = forecast(
+        Schedule(mode="now", time_zone="Europe/Berlin"),
+        now=MONDAY,
+        since=MONDAY,
+        previous=None,
+        remaining={"": 250},
+        last_number=0,
+        rate=None,
+        daily_cap=100,
+        sent_today=40,
+        limit=10,
+        cap_zone="Pacific/Auckland",
+    )
+    midnight = datetime(2026, 6, 3, tzinfo=ZoneInfo("Pacific/Auckland"))
+    assert found.ends_at == midnight
+
+
 def test_batch_does_not_start_on_a_day_whose_cap_is_used_up() -> None:
     found = foresee(drip("1h", 10, OFFICE), 20, cap=15, sent_today=15)
     tomorrow = MONDAY + timedelta(days=1)

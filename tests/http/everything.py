@@ -32,6 +32,7 @@ def every_route() -> list[Route]:
             webhooks=nothing,
             keys=nothing,
             allowances=nothing,
+            caps=nothing,
             creations_per_minute=10,
             version=VERSION,
         )

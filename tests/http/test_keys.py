@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 
 import pytest
 
+from gateway.engine.caps import DailyCaps
 from gateway.engine.catalogue import Catalogue
 from gateway.http.keys import key_routes
 from gateway.http.me import me_routes
@@ -20,7 +21,8 @@ from tests.http.conftest import DEFAULT, OTHER, Api, StartApi
 
 @pytest.fixture
 def routes(keys: KeyStore, catalogue: Catalogue, database: Database, clock: FakeClock) -> list[Route]:
-    return [*key_routes(keys), *me_routes(keys, catalogue, Allowances(database, clock), 10)]
+    allowances = Allowances(database, clock)
+    return [*key_routes(keys), *me_routes(keys, catalogue, allowances, DailyCaps(allowances, catalogue, clock), 10)]
 
 
 @pytest.fixture
@@ -149,7 +151,11 @@ async def test_me_tells_org_key_permissions_roles_and_limits_left(
         "key": {"id": token.rpartition("_")[0], "name": "test"},
         "permissions": ["members.read", "messaging.send"],
         "roles": [],
-        "limits": {"bulk_actions": {"per_minute": 10, "left": 8}},
+        "limits": {
+            "bulk_actions": {"per_minute": 10, "left": 8},
+            "messages": {"daily_cap": None, "sent_today": 0, "left": None, "resets_at": "2026-06-01T23:00:00Z"},
+            "senders": [],
+        },
     }
 
 

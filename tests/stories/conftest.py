@@ -43,6 +43,7 @@ url = "sqlite:gateway.db"
 [orgs.default]
 time_zone = "UTC"
 default_region = "NG"
+{org}
 
 [limits]
 creations_per_minute = 100
@@ -268,15 +269,20 @@ async def story_in(
     rate: str = "5000/s",
     burst: int = 5_000,
     more: str = "",
+    org: str = "",
     clock: FakeClock | None = None,
     **server: Any,
 ) -> AsyncIterator[Story]:
-    """Everything running; at the end the books must balance. `more`: lines for gateway.toml after the sender's own."""
+    """Everything running; at the end the books must balance.
+
+    `more` and `org`: lines for gateway.toml after the sender's own, and after the org's; `{port}` is the mail server's.
+    """
     clock = clock or FakeClock(MONDAY)
     async with AsyncExitStack() as stack:
         smtp = await stack.enter_async_context(SmtpServer(**server))
         path = folder / "gateway.toml"
-        path.write_text(TOML.format(port=smtp.port, rate=rate, burst=burst, more=more), encoding="utf-8")
+        text = TOML.format(port=smtp.port, rate=rate, burst=burst, more=more, org=org)
+        path.write_text(text.replace("{port}", str(smtp.port)), encoding="utf-8")
         installation = await stack.enter_async_context(open_installation(load(path, {}), clock=clock))
         engine = asyncio.create_task(installation.engine.run())
         stack.push_async_callback(_ended, engine)
