@@ -22,11 +22,13 @@ from gateway_permissions.access import KeysAndRoles
 from gateway_permissions.frequency_cap import FrequencyCap
 from gateway_permissions.quiet_hours import QuietHours
 from gateway_sms.channel import SMS
+from gateway_sms.kannel import Kannel
 from gateway_twilio.sms import TwilioSms
 from gateway_twilio.whatsapp import TwilioWhatsApp
 from gateway_whatsapp.channel import WHATSAPP
 from gateway_whatsapp.cloud import WhatsAppCloud
 from tests.plugins.email import cases as email_cases
+from tests.plugins.sms import cases as sms_cases
 from tests.plugins.twilio.cases import SMS_CASES, WHATSAPP_CASES
 from tests.plugins.twilio.harness import ACCOUNT, NUMBER, PERSON, TOKEN
 from tests.plugins.whatsapp import cases as cloud_cases
@@ -61,6 +63,16 @@ class TestSmtp(AdapterConformance):
                 yield adapter
             finally:
                 await adapter.close()
+
+
+class TestKannel(AdapterConformance):
+    adapter_type = Kannel
+    channel = SMS
+    address = sms_cases.PERSON
+    settings: ClassVar[Mapping[str, object]] = sms_cases.SETTINGS
+    cases = sms_cases.CASES
+    proof = "tail"
+    signs_body = False
 
 
 class TestTwilioSms(AdapterConformance):

@@ -5,8 +5,8 @@ from __future__ import annotations
 from base64 import b64encode
 from collections.abc import Mapping, Sequence
 
-from gateway.testing.twilio_callbacks import Caller, Tally
 from gateway.testing.provider_faults import Fault, FaultPlan, ReceiptTrouble, Troublemaker
+from gateway.testing.twilio_callbacks import Caller, Tally
 
 
 class TwilioScript:

@@ -20,10 +20,6 @@ from urllib.parse import parse_qsl
 
 from aiohttp import web
 
-from gateway.testing.twilio_answers import error_answer, faulty_answer, json_answer
-from gateway.testing.twilio_callbacks import POOL_NUMBER, Call, inbound_fields, receipt_call, wish_of
-from gateway.testing.twilio_content import PATH as CONTENT_PATH
-from gateway.testing.twilio_content import SimTemplate, template_page
 from gateway.testing.provider_faults import (
     Fate,
     Fault,
@@ -35,6 +31,10 @@ from gateway.testing.provider_faults import (
     Throttle,
     fate_of,
 )
+from gateway.testing.twilio_answers import error_answer, faulty_answer, json_answer
+from gateway.testing.twilio_callbacks import POOL_NUMBER, Call, inbound_fields, receipt_call, wish_of
+from gateway.testing.twilio_content import PATH as CONTENT_PATH
+from gateway.testing.twilio_content import SimTemplate, template_page
 from gateway.testing.twilio_messages import SimMessage, listed, refusal_code, resource, segments, shown
 from gateway.testing.twilio_script import TwilioScript
 

@@ -11,9 +11,22 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from datetime import datetime
 from typing import Final, Literal
 
-from gateway import Accepted, Code, HttpResponse, Misconfigured, OptedOut, Outcome, Rejected, Retry, Status, Unknown
+from gateway import (
+    Accepted,
+    Code,
+    HttpResponse,
+    Misconfigured,
+    OptedOut,
+    Outcome,
+    Rejected,
+    Retry,
+    Status,
+    Unknown,
+    parse_retry_after,
+)
 
 Verdict = Literal["permanent", "transient", "opt_out", "sender", "address_dead"]
 """`permanent`: this recipient fails. `transient`: tried again. `opt_out`: the person left. `sender`: ours to repair.
@@ -73,9 +86,9 @@ _SENTENCES: Final = (
     ("denied", "denied"),
     ("not allowed", "denied"),
 )
-_TAKEN: Final = re.compile(r"\s*(?:0:|3:|sent\b|ok\b)", re.IGNORECASE)
+_TAKEN: Final = re.compile(r"\s*(?:0: accepted|3: queued|sent\.)", re.IGNORECASE)
 _STAT: Final = re.compile(r"\bstat:([A-Za-z]{3,10})\b")
-_NACK: Final = re.compile(r"NACK/(?:0x)?([0-9A-Fa-f]{1,10})(?:/([^\x00-\x1f]{1,200}))?")
+_NACK: Final = re.compile(r"NACK/(0[xX][0-9A-Fa-f]{1,8}|[0-9]{1,10})(?:/([^\x00-\x1f]{1,200}))?")
 _UNSAFE: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]+")
 _NUMBER: Final = re.compile(r"\+?\d{6,}")
 
@@ -94,7 +107,7 @@ class AnswerTable:
             return known
         return Meaning(verdict, code) if known is None else replace(known, verdict=verdict, whole_sender=False)
 
-    def outcome(self, answer: HttpResponse) -> Outcome:
+    def outcome(self, answer: HttpResponse, now: datetime) -> Outcome:
         """What smsbox's answer to a send means."""
         said = cleaned(answer.body.decode("utf-8", "replace"))
         if answer.status in (200, 202):
@@ -104,6 +117,9 @@ class AnswerTable:
         meaning = None if code is None else self.meaning(code)
         if meaning is not None and code is not None:
             return _outcome(meaning, code, said)
+        if answer.status == 429:  # of a proxy in front of it
+            after = parse_retry_after(answer.headers.get("retry-after", ""), now)
+            return Retry(f"Kannel: HTTP 429: {discreet(said)}", after, "sender")
         if 400 <= answer.status < 500:
             if answer.status in (401, 404, 405, 407):
                 return Misconfigured(f"Kannel does not let us in: HTTP {answer.status}: {discreet(said)}")
@@ -137,7 +153,7 @@ def report_code(words: str) -> tuple[str | None, str]:
         return stat[1].upper(), cleaned(words)
     nack = _NACK.search(words)
     if nack is not None:
-        return f"0x{int(nack[1], 16):02X}"[:10], cleaned(nack[2] or "")
+        return f"0x{int(nack[1], 16 if nack[1][:2].lower() == '0x' else 10):02X}", cleaned(nack[2] or "")
     return None, cleaned(words) if words.strip("/ ") not in ("", "ACK") else ""
 
 

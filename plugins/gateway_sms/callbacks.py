@@ -54,12 +54,13 @@ def events_of(request: CallbackRequest, secret: str, table: AnswerTable) -> Sequ
     if request.tail == f"/{secret}/{DLR}":
         return _reported(_fields(raw, "utf-8"), table)
     if request.tail == f"/{secret}/{MO}":
-        return _written(_fields(raw, _charset(_fields(raw, "utf-8").get("charset", ""))))
+        fields = _fields(raw, "utf-8")
+        return _written({**fields, "text": _fields(raw, _charset(fields.get("charset", ""))).get("text", "")})
     return ()
 
 
 def _fields(raw: str, charset: str) -> dict[str, str]:
-    """The first value of each parameter; the text comes in the charset of the SMSC."""
+    """The first value of each parameter."""
     try:
         pairs = parse_qsl(raw, keep_blank_values=True, encoding="latin-1", max_num_fields=_FIELDS_MAX)
     except ValueError:
@@ -71,7 +72,7 @@ def _fields(raw: str, charset: str) -> dict[str, str]:
 
 
 def _charset(name: str) -> str:
-    """A codec of texts; UTF-8, which smsbox converts to by default, for names that nobody knows."""
+    """The codec of a text, which comes in the charset of the SMSC; UTF-8, smsbox's default, for unknown names."""
     named = {"ucs-2": "utf-16-be", "ucs2": "utf-16-be", "utf-16": "utf-16-be", "iso-10646-ucs-2": "utf-16-be"}
     wanted = named.get(name.strip().lower(), name.strip())
     try:

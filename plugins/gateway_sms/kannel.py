@@ -51,7 +51,7 @@ class Kannel(Adapter[KannelSettings]):
 
     async def send(self, message: Outbound) -> Outcome:
         answer = await self.tools.http("GET", f"{self.settings.url}?{urlencode(self._parameters(message))}")
-        return self._table.outcome(answer)
+        return self._table.outcome(answer, self.tools.now())
 
     def _parameters(self, message: Outbound) -> dict[str, str]:
         text = message.text or ""
