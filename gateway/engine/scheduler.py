@@ -152,9 +152,9 @@ class Scheduler:
         if look.sender_held is not None:
             await self._releases.wait(look, None, WaitReason.SENDER_DOWN, None)
             return
-        missing = await self._authority.missing(look, now)
-        if missing:
-            await self._pause(look.id, "permission_revoked", f"Its creator no longer holds {', '.join(missing)}.", now)
+        objection = await self._authority.objection(look, now)
+        if objection is not None:
+            await self._pause(look.id, objection.reason, objection.detail, now)
             return
         if not look.settled and schedule.mode != "now" and look.operation == "send_message":
             await self._settle(look)

@@ -14,6 +14,7 @@ from gateway.http.paging import Page, PageQuery, key_of, page
 from gateway.http.routing import Answer, Call, Route
 from gateway.store.codec import to_micros
 from gateway.store.keys import IssuedKey, Key, KeyStore
+from gateway.validation import convert
 
 OVERLAP_MAX: Final = timedelta(days=30)  # a secret that is to work longer than that has not been rotated
 
@@ -32,6 +33,14 @@ class NewKey(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=Tr
     name: Name
     permissions: Annotated[tuple[str, ...], msgspec.Meta(max_length=50)] = ()
     roles: Annotated[tuple[Name, ...], msgspec.Meta(max_length=50)] = ()
+
+
+class KeyChange(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
+    """What is to be otherwise with a key; a list is replaced as a whole, and null empties it."""
+
+    name: Name | None = None
+    permissions: Annotated[tuple[str, ...], msgspec.Meta(max_length=50)] | None = None
+    roles: Annotated[tuple[Name, ...], msgspec.Meta(max_length=50)] | None = None
 
 
 class Rotation(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
@@ -101,6 +110,17 @@ def key_routes(keys: KeyStore) -> list[Route]:
             answer=KeyView,
         ),
         Route(
+            method="PATCH",
+            path="/v1/keys/{id}",
+            handler=resource.change,
+            summary="Change the permissions, the roles or the name of an API key",
+            permissions=admin,
+            tag="keys",
+            body=KeyChange,
+            merge_patch=True,
+            answer=KeyView,
+        ),
+        Route(
             method="DELETE",
             path="/v1/keys/{id}",
             handler=resource.revoke,
@@ -145,6 +165,22 @@ class KeyResource:
         if found is None:
             raise NotFound("key", call.path["id"])
         return Answer(body=_view(found))
+
+    async def change(self, call: Call) -> Answer:
+        wanted = convert(call.fields, KeyChange)
+        emptied = [name for name, value in call.fields.items() if value is None]
+        if "name" in emptied:
+            raise Invalid([Problem("/name", "A key has a name: give another one, or leave it out.")])
+        changed = await self._keys.change(
+            call.org,
+            call.path["id"],
+            name=wanted.name,
+            permissions=() if "permissions" in emptied else wanted.permissions,
+            roles=() if "roles" in emptied else wanted.roles,
+        )
+        if changed is None:
+            raise NotFound("key", call.path["id"])
+        return Answer(body=_view(changed))
 
     async def revoke(self, call: Call) -> Answer:
         if not await self._keys.revoke(call.org, call.path["id"]):

@@ -190,6 +190,31 @@ class KeyStore:
         )
         return None if row is None else IssuedKey(key=_key(row), token=f"{identifier}_{secret}")
 
+    async def change(
+        self,
+        org: OrgId,
+        identifier: str,
+        *,
+        name: str | None = None,
+        permissions: Sequence[str] | None = None,
+        roles: Sequence[str] | None = None,
+    ) -> Key | None:
+        """Give a key other permissions, roles or another name; None leaves what is there. It holds from the next
+        request on, and from the next batch of each action that the key created. None if there is no such key.
+
+        Invalid if a permission does not exist: the pointer is `/permissions/<position>`.
+        """
+        _check_permissions(permissions or ())
+        lists = [None if given is None else to_json(sorted(set(given))) for given in (permissions, roles)]
+        row = await self._database.write(
+            lambda conn: conn.execute(
+                "UPDATE api_keys SET name = COALESCE(?, name), permissions = COALESCE(?, permissions), "
+                f"roles = COALESCE(?, roles) WHERE org = ? AND id = ? AND revoked_at IS NULL RETURNING {_COLUMNS}",
+                (name, *lists, org, identifier),
+            ).fetchone()
+        )
+        return None if row is None else _key(row)
+
     async def used(self, identifier: str, at: datetime) -> None:
         """Note when a key was last used. Never moves back."""
         micros = to_micros(at)

@@ -99,6 +99,46 @@ async def test_a_revoked_key_is_gone_from_the_list_and_cannot_be_used(api: Api) 
     assert [item["id"] for item in (await api.get("/v1/keys?revoked=true")).json["items"]] == [made["id"]]
 
 
+async def test_a_changed_key_may_do_other_things_from_the_next_request_on(api: Api) -> None:
+    made = (await api.post("/v1/keys", {"name": "sync", "permissions": ["admin"], "roles": ["office"]})).json
+    assert (await api.get("/v1/keys", token=made["secret"])).status == 200
+    changed = await api.call(
+        "PATCH", f"/v1/keys/{made['id']}", json={"permissions": ["members.read"], "name": "reader"}
+    )
+    assert changed.status == 200
+    assert (changed.json["name"], changed.json["permissions"], changed.json["roles"]) == (
+        "reader",
+        ["members.read"],
+        ["office"],
+    )
+    assert (await api.get("/v1/keys", token=made["secret"])).json["missing"] == ["admin"]
+    emptied = await api.call("PATCH", f"/v1/keys/{made['id']}", json={"permissions": None, "roles": []})
+    assert (emptied.json["permissions"], emptied.json["roles"]) == ([], [])
+
+
+@pytest.mark.parametrize(
+    ("body", "pointers"),
+    [
+        ({"name": None}, ["/name"]),
+        ({"name": ""}, ["/name"]),
+        ({"permissions": ["admin", "fly"]}, ["/permissions/1"]),
+        ({"permissions": "admin"}, ["/permissions"]),
+        ({"permission": []}, ["/permission"]),
+        ({"secret": None}, ["/secret"]),
+    ],
+)
+async def test_a_wrong_change_of_a_key_is_refused_by_field(api: Api, body: object, pointers: list[str]) -> None:
+    made = (await api.post("/v1/keys", {"name": "sync"})).json
+    reply = await api.call("PATCH", f"/v1/keys/{made['id']}", json=body)
+    assert (reply.status, reply.pointers) == (422, pointers)
+
+
+async def test_a_revoked_key_cannot_be_changed(api: Api) -> None:
+    made = (await api.post("/v1/keys", {"name": "sync"})).json
+    await api.call("DELETE", f"/v1/keys/{made['id']}")
+    assert (await api.call("PATCH", f"/v1/keys/{made['id']}", json={"permissions": ["admin"]})).status == 404
+
+
 async def test_a_rotation_keeps_the_id_and_overlaps(api: Api, clock: FakeClock) -> None:
     made = (await api.post("/v1/keys", {"name": "sync"})).json
     rotated = await api.post(f"/v1/keys/{made['id']}/rotate", {"overlap": "1h"})
@@ -130,11 +170,12 @@ async def test_an_overlap_that_is_none_is_refused(api: Api, overlap: str) -> Non
     assert (reply.status, reply.pointers) == (422, ["/overlap"])
 
 
-@pytest.mark.parametrize(("method", "tail"), [("GET", ""), ("DELETE", ""), ("POST", "/rotate")])
+@pytest.mark.parametrize(("method", "tail"), [("GET", ""), ("PATCH", ""), ("DELETE", ""), ("POST", "/rotate")])
 async def test_another_orgs_key_does_not_exist(api: Api, method: str, tail: str) -> None:
     made = (await api.post("/v1/keys", {"name": "sync"})).json
     token = await api.key(*PERMISSIONS, org=OTHER.id)
-    reply = await api.call(method, f"/v1/keys/{made['id']}{tail}", token=token)
+    json = {} if method == "PATCH" else None
+    reply = await api.call(method, f"/v1/keys/{made['id']}{tail}", json=json, token=token)
     assert (reply.status, reply.code) == (404, "not_found")
 
 

@@ -81,6 +81,7 @@ PROMISED = {
     "POST /v1/webhooks/{id}/test": ADMIN,
     "GET /v1/keys": ADMIN,
     "POST /v1/keys": ADMIN,
+    "PATCH /v1/keys/{id}": ADMIN,
     "DELETE /v1/keys/{id}": ADMIN,
     "POST /v1/keys/{id}/rotate": ADMIN,
 }
