@@ -8,10 +8,12 @@ import sys
 import threading
 from collections.abc import Callable, Coroutine, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import click
 
+from gateway.testing.kannel_simulator import KannelSimulator
+from gateway.testing.meta_simulator import MetaSimulator
 from gateway.testing.smtp_server import SmtpServer
 from gateway.testing.twilio_simulator import TwilioSimulator
 
@@ -26,7 +28,8 @@ INBOUND_URL = click.option(
     help="The gateway's public callback URL of the sender, .../callbacks/NAME: what `reply` on the input is posted to.",
 )
 PORT = click.option("--port", type=click.IntRange(0, 65_535), default=0, help="0 takes a free one.")
-EXAMPLE = """\
+EXAMPLE_SECRET: Final = "choose-a-secret-of-your-own"  # noqa: S105 - an example
+EXAMPLE: Final = """\
 [senders.{name}]
 channel = "{channel}"
 adapter = "{adapter}"
@@ -55,10 +58,62 @@ def twilio(port: int, callback_base: str | None, inbound_url: str | None) -> Non
         "from": "+14155552345",
     }
 
+    async def reply(from_: str, text: str) -> int | None:
+        return (await simulator.reply(from_, text)).status
+
     async def run() -> None:
         async with simulator:
             _tell("sms", "sms", "twilio", settings | {"api_url": simulator.url, "content_url": simulator.url})
-            await _until_stopped(lambda words: _reply(simulator, words), lambda: len(simulator.record))
+            await _until_stopped(_replying(reply, inbound_url), lambda: len(simulator.record))
+
+    _run(run())
+
+
+@sim.command()
+@PORT
+@CALLBACK_BASE
+@INBOUND_URL
+def kannel(port: int, callback_base: str | None, inbound_url: str | None) -> None:
+    """Simulate a Kannel: it takes SMS, and sends delivery reports and replies.
+
+    The inbound URL is the one for its sms-service, .../callbacks/NAME/SECRET/mo. Type `reply +14155550100 some text` to
+    have somebody write back.
+    """
+    simulator = KannelSimulator(port=port, callback_base=callback_base, inbound_url=inbound_url)
+    (user,) = simulator.users.items()
+
+    async def run() -> None:
+        async with simulator:
+            settings = {
+                "url": simulator.url,
+                "username": user[0],
+                "password": user[1],
+                "secret": EXAMPLE_SECRET,
+                "from": simulator.number,
+            }
+            _tell("texts", "sms", "kannel", settings)
+            await _until_stopped(_replying(simulator.reply, simulator.inbound_url), lambda: len(simulator.record))
+
+    _run(run())
+
+
+@sim.command()
+@PORT
+@CALLBACK_BASE
+@INBOUND_URL
+def meta(port: int, callback_base: str | None, inbound_url: str | None) -> None:
+    """Simulate WhatsApp's Cloud API: it takes messages, and sends signed statuses and replies.
+
+    The inbound URL is the webhook, .../callbacks/NAME: statuses go there too. It has a template `hello`. Type
+    `reply +14155550100 some text` to have somebody write back.
+    """
+    simulator = MetaSimulator(port=port, callback_base=callback_base, callback_url=inbound_url)
+    simulator.add_template("hello", "Hello {{1}}!")
+
+    async def run() -> None:
+        async with simulator:
+            _tell("whatsapp", "whatsapp", "cloud", simulator.settings)
+            await _until_stopped(_replying(simulator.reply, inbound_url), lambda: len(simulator.record))
 
     _run(run())
 
@@ -78,13 +133,19 @@ def smtp(port: int, record: Path | None) -> None:
     _run(run())
 
 
-async def _reply(simulator: TwilioSimulator, words: list[str]) -> str:
-    if len(words) < 3 or words[0] != "reply":
-        return "Write: reply +14155550100 some text"
-    if simulator.inbound_url is None:
-        return "Say with --inbound-url where replies go."
-    received = await simulator.reply(words[1], " ".join(words[2:]))
-    return f"The gateway answered {received.status or 'nothing'}."
+def _replying(
+    reply: Callable[[str, str], Coroutine[Any, Any, int | None]], inbound_url: str | None
+) -> Callable[[list[str]], Coroutine[Any, Any, str]]:
+    """What answers a line of the input: somebody writes back."""
+
+    async def answer(words: list[str]) -> str:
+        if len(words) < 3 or words[0] != "reply":
+            return "Write: reply +14155550100 some text"
+        if inbound_url is None:
+            return "Say with --inbound-url where replies go."
+        return f"The gateway answered {await reply(words[1], ' '.join(words[2:])) or 'nothing'}."
+
+    return answer
 
 
 def _tell(name: str, channel: str, adapter: str, settings: Mapping[str, str | int]) -> None:
