@@ -20,9 +20,9 @@ from gateway.config import load
 from gateway.installation import open_installation
 from gateway.logs import configure
 from gateway.store.keys import PERMISSIONS
+from gateway.testing.provider_faults import Fate
 from gateway.testing.smtp_faults import Fault, Stage
 from gateway.testing.smtp_process import SmtpProcess
-from gateway.testing.provider_faults import Fate
 from gateway.testing.twilio_simulator import TwilioSimulator
 
 READY_SECONDS: Final = 30.0
