@@ -16,6 +16,8 @@ import structlog
 from aiohttp import web
 
 from gateway.config import Config, Listen
+from gateway.engine.caps import DailyCaps
+from gateway.engine.explain import Explainer
 from gateway.errors import ConfigError, StoreUnavailable
 from gateway.http.api import Resources, api_routes
 from gateway.http.app import build_app, build_public_app, build_runner, loopback_hosts
@@ -26,7 +28,11 @@ from gateway.http.health import health_routes
 from gateway.http.idempotency import Idempotency
 from gateway.http.unsubscribe import UnsubscribeDoor
 from gateway.installation import Installation, TestHooks, open_installation
+from gateway.store.allowances import Allowances
+from gateway.store.facts import FactStore
 from gateway.store.idempotency import IdempotencyStore
+from gateway.store.senders import SenderStore
+from gateway.store.singles import SingleStore
 from gateway.systemd import ALIVE, READY, STOPPING, notify, watchdog_seconds
 
 CANCEL_SECONDS: Final = 2.0  # of the drain: attempts still running then are cut and recorded as unknown
@@ -109,8 +115,12 @@ async def _serving(app: web.Application, config: Config, key: str, listen: Liste
 
 
 def _resources(installation: Installation, streams: EventStreams) -> Resources:
+    database, catalogue, clock = installation.database, installation.catalogue, installation.clock
+    allowances = Allowances(database, clock)
+    caps = DailyCaps(allowances, catalogue, clock)
+    stores = FactStore(database), SingleStore(database), SenderStore(database)
     return Resources(
-        catalogue=installation.catalogue,
+        catalogue=catalogue,
         contacts=installation.contacts,
         consent=installation.consent,
         ledger=installation.ledger,
@@ -125,8 +135,9 @@ def _resources(installation: Installation, streams: EventStreams) -> Resources:
         streams=streams,
         webhooks=installation.webhooks,
         keys=installation.keys,
-        allowances=installation.allowances,
-        caps=installation.caps,
+        allowances=allowances,
+        caps=caps,
+        explainer=Explainer(catalogue, installation.engine.gatekeepers, *stores, caps, clock),
         creations_per_minute=installation.config.limits.creations_per_minute,
         version=version("dripgate"),
     )

@@ -20,7 +20,6 @@ from gateway.core.links import Links
 from gateway.core.schedule import ScheduleLimits
 from gateway.core.template import Renderer
 from gateway.engine.actions import BulkActions
-from gateway.engine.caps import DailyCaps
 from gateway.engine.catalogue import Catalogue
 from gateway.engine.composing import Composer
 from gateway.engine.contents import Contents
@@ -40,7 +39,6 @@ from gateway.http.webhooks import WebhookDesk
 from gateway.metrics import Metrics
 from gateway.posting import Poster
 from gateway.registry import Plugins
-from gateway.store.allowances import Allowances
 from gateway.store.callbacks import CallbackStore
 from gateway.store.consent import ConsentStore
 from gateway.store.contacts import ContactStore
@@ -86,8 +84,6 @@ class Installation:
     events: EventStore
     webhooks: WebhookDesk
     keys: KeyStore
-    allowances: Allowances
-    caps: DailyCaps
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -197,8 +193,6 @@ async def _build(
         events=EventStore(database),
         webhooks=webhooks,
         keys=KeyStore(database, clock),
-        allowances=Allowances(database, clock),
-        caps=DailyCaps(Allowances(database, clock), catalogue, clock),
     )
 
 

@@ -9,6 +9,7 @@ from gateway.engine.actions import BulkActions
 from gateway.engine.caps import DailyCaps
 from gateway.engine.catalogue import Catalogue
 from gateway.engine.conversations import Conversations
+from gateway.engine.explain import Explainer
 from gateway.engine.holds import SenderControl
 from gateway.engine.log import CommunicationLog
 from gateway.engine.provider_templates import ProviderTemplates
@@ -18,6 +19,7 @@ from gateway.http.contact_import import import_routes
 from gateway.http.contacts import contact_routes
 from gateway.http.conversations import conversation_routes
 from gateway.http.events import EventStreams, event_routes
+from gateway.http.explain import explain_routes
 from gateway.http.keys import key_routes
 from gateway.http.me import me_routes
 from gateway.http.messages import message_routes
@@ -58,6 +60,7 @@ class Resources:
     keys: KeyStore
     allowances: Allowances
     caps: DailyCaps
+    explainer: Explainer
     creations_per_minute: int
     version: str
 
@@ -70,6 +73,7 @@ def api_routes(resources: Resources) -> list[Route]:
         *operation_routes(catalogue, MessageRequest),
         *contact_routes(resources.contacts, catalogue),
         *import_routes(resources.contacts, catalogue),
+        *explain_routes(resources.explainer, catalogue),
         *bulk_action_routes(resources.bulk_actions),
         *message_routes(resources.log, resources.singles, catalogue),
         *conversation_routes(resources.conversations, resources.log, catalogue),

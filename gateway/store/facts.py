@@ -1,13 +1,17 @@
-"""The costly facts that a policy may ask for."""
+"""What is known about a person: the costly facts that a policy may ask for, and how they stand on one channel."""
 
 from __future__ import annotations
 
+import sqlite3
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
-from gateway.core.ids import ContactKey, OrgId
-from gateway.store.codec import instant_or_none, to_micros
+from gateway.contract import Channel
+from gateway.core.ids import ContactKey, OptOutId, OrgId
+from gateway.store.addresses import address_sql, is_bad_sql
+from gateway.store.codec import from_json, from_micros, instant_or_none, to_micros
+from gateway.store.consent import opted_out_sql
 from gateway.store.database import Database
 
 _DAY: Final = timedelta(days=1)
@@ -30,8 +34,34 @@ class SentCounts:
     week_on_channel: int = 0
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StandingOptOut:
+    """One opt-out that stands against a message. `category` `all`: against every one on the channel."""
+
+    id: OptOutId
+    category: str
+    source: str
+    since: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ContactStanding:
+    """A contact on one channel, with what the gate judges by (`engine.standing.Standing`)."""
+
+    contact: ContactKey
+    deleted: bool
+    address: str | None
+    bad_address: bool
+    opted_out: bool
+    opt_outs: tuple[StandingOptOut, ...]
+    time_zone: str | None
+    phone: str | None
+    tags: frozenset[str]
+    duplicate: bool = False
+
+
 class FactStore:
-    """Reads over the communication log. A contact's messages count whatever address they went to."""
+    """Reads only. A contact's messages count whatever address they went to."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -68,6 +98,47 @@ class FactStore:
             ).fetchone()
         )
         return instant_or_none(row[0])
+
+    async def standing(self, org: OrgId, channel: Channel, public_id: str, category: str) -> ContactStanding | None:
+        """A contact by its public id, deleted or not, for messages of one category; None if there is none."""
+        return await self._database.read(lambda conn: _standing(conn, org, channel, public_id, category))
+
+
+def _standing(
+    conn: sqlite3.Connection, org: OrgId, channel: Channel, public_id: str, category: str
+) -> ContactStanding | None:
+    address = address_sql(channel)
+    parameters = {"org": org, "channel": channel.name, "public_id": public_id, "category": category}
+    row = conn.execute(
+        f"""SELECT c.id, c.deleted_at IS NOT NULL, {address}, {is_bad_sql(channel)},
+                {opted_out_sql(":org", ":channel", address, "c.id", ":category")}, c.time_zone, c.phone,
+                (SELECT json_group_array(tag) FROM contact_tags WHERE contact = c.id)
+            FROM contacts AS c WHERE c.org = :org AND c.public_id = :public_id""",
+        parameters,
+    ).fetchone()
+    if row is None:
+        return None
+    contact, deleted, found, bad_address, opted_out, time_zone, phone, tags = row
+    opt_outs = conn.execute(
+        """SELECT id, category, source, created_at FROM opt_outs
+            WHERE org = :org AND channel = :channel AND category IN ('all', :category)
+                AND (address = :address OR contact = :contact) ORDER BY created_at, id""",
+        {**parameters, "address": found, "contact": contact},
+    ).fetchall()
+    return ContactStanding(
+        contact=contact,
+        deleted=bool(deleted),
+        address=found,
+        bad_address=bool(bad_address),
+        opted_out=bool(opted_out),
+        opt_outs=tuple(
+            StandingOptOut(id=OptOutId(id), category=of, source=source, since=from_micros(at))
+            for id, of, source, at in opt_outs
+        ),
+        time_zone=time_zone,
+        phone=phone,
+        tags=frozenset(from_json(tags)),
+    )
 
 
 def _person(contact: ContactKey | None) -> str:

@@ -33,6 +33,7 @@ def every_route() -> list[Route]:
             keys=nothing,
             allowances=nothing,
             caps=nothing,
+            explainer=nothing,
             creations_per_minute=10,
             version=VERSION,
         )

@@ -31,6 +31,7 @@ PROMISED = {
     "DELETE /v1/contacts/{id}": EDIT,
     "POST /v1/contacts/{id}/restore": EDIT,
     "GET /v1/contacts/{id}/messages": ["members.read"],
+    "GET /v1/contacts/{id}/explain": ["members.read"],
     "POST /v1/bulk-actions": EDIT,
     "GET /v1/bulk-actions": READ,
     "GET /v1/bulk-actions/{id}": READ,
@@ -88,6 +89,7 @@ PROMISED = {
 """Every route that the API promises by now, with the permissions that it needs."""
 
 PARAMETERS = {
+    "GET /v1/contacts/{id}/explain": {"channel", "sender", "category", "source"},
     "GET /v1/contacts": {"tag", "q", "channel", "deleted", "seen_before"},
     "GET /v1/bulk-actions": {"status", "operation", "channel", "q", "created_by", "requested_by"},
     "GET /v1/bulk-actions/{id}/recipients": {"state"},
