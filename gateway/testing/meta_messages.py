@@ -62,6 +62,10 @@ class SimTemplate:
     named: bool = False
     id: str = ""
 
+    @property
+    def _has_file(self) -> bool:
+        return self.header in ("IMAGE", "VIDEO", "DOCUMENT")
+
     def shown(self) -> dict[str, Any]:
         """As it is listed."""
         parts: list[dict[str, Any]] = []
@@ -92,10 +96,12 @@ class SimTemplate:
             )
         if self.named and {one.get("parameter_name") for one in given} != set(wanted):
             raise GraphError(132012, "body: parameter names do not match")
-        if self.header in ("IMAGE", "VIDEO", "DOCUMENT"):
-            header = next((part for part in components if part.get("type") == "header"), {}).get("parameters", [])
-            if [one.get("type") for one in header] != [self.header.lower()]:
-                raise GraphError(132012, f"header: Format mismatch, expected {self.header}")
+        header = next((part for part in components if part.get("type") == "header"), {}).get("parameters", [])
+        expected = 1 if self._has_file else len(set(_PLACEHOLDER.findall(self.header or "")))
+        if len(header) != expected:
+            raise GraphError(132000, f"header: {len(header)} localizable_params, expected {expected}")
+        if self._has_file and [one.get("type") for one in header] != [(self.header or "").lower()]:
+            raise GraphError(132012, f"header: Format mismatch, expected {self.header}")
         names = [one.get("parameter_name") for one in given] if self.named else wanted
         values = {name: one.get("text", "") for name, one in zip(names, given, strict=True)}
         return _PLACEHOLDER.sub(lambda found: str(values.get(found[1], "")), self.body)
@@ -133,7 +139,7 @@ def read_message(fields: Mapping[str, Any], templates: Sequence[SimTemplate], wa
         kind=str(kind),
         text="",
         ref=fields.get("biz_opaque_callback_data"),
-        quotes=fields.get("context", {}).get("message_id"),
+        quotes=_object(fields, "context").get("message_id"),
         fields=fields,
     )
     if kind == "text":
@@ -149,6 +155,14 @@ def read_message(fields: Mapping[str, Any], templates: Sequence[SimTemplate], wa
     return message
 
 
+def _object(fields: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    """A part that may be left out. GraphError: it is no object."""
+    part = fields.get(name, {})
+    if not isinstance(part, dict):
+        raise GraphError(100, f"Param {name} must be a JSON object.")
+    return part
+
+
 def _recipient(fields: Mapping[str, Any]) -> str:
     user = fields.get("recipient")
     if isinstance(user, str) and _USER.fullmatch(user):
@@ -160,7 +174,7 @@ def _recipient(fields: Mapping[str, Any]) -> str:
 
 
 def _read_template(part: Mapping[str, Any], templates: Sequence[SimTemplate], message: MetaMessage) -> None:
-    name, language = part.get("name"), part.get("language", {}).get("code")
+    name, language = part.get("name"), _object(part, "language").get("code")
     template = next((one for one in templates if (one.name, one.language) == (name, language)), None)
     if template is None or template.status not in ("APPROVED", "PAUSED", "DISABLED"):
         raise GraphError(132001, f"template name ({name}) does not exist in {language}", 404)

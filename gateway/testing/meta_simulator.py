@@ -249,14 +249,18 @@ class MetaSimulator(MetaScript):
         raise GraphError(100, f"Unsupported get request. Object with ID '{node}' does not exist")
 
     def _listed(self, query: Mapping[str, str]) -> Part:
-        start, limit = int(query.get("after") or 0), int(query.get("limit") or 25)
+        asked = (query.get("after") or "0", query.get("limit") or "25")
+        start, limit = (int(text) if text.isdecimal() else -1 for text in asked)
+        if start < 0 or limit < 1:
+            raise GraphError(100, "Invalid cursors values")
+        named = [one for one in self.templates if one.name == query.get("name", one.name)]
         end = start + limit
         paging: Part = {"cursors": {"before": str(start), "after": str(end)}}
-        if end < len(self.templates):
+        if end < len(named):
             paging["next"] = (
                 f"https://graph.facebook.com/v23.0/{self.business_account_id}/message_templates?after={end}"
             )
-        return {"data": [template.shown() for template in self.templates[start:end]], "paging": paging}
+        return {"data": [template.shown() for template in named[start:end]], "paging": paging}
 
     async def _create(self, request: web.BaseRequest, node: str) -> web.StreamResponse:
         if node != self.phone_number_id:
@@ -302,7 +306,7 @@ class MetaSimulator(MetaScript):
             return ("failed",), (131047, "More than 24 hours have passed since the customer last replied.")
         if message.category == "MARKETING" and message.to in self.stopped_marketing:
             return ("failed",), (131050, TITLES[131050])
-        fate = fate_of(message.to, self.fates)
+        fate = fate_of(str(message.fields.get("to", message.to)), self.fates)
         if fate is None:
             return self.steps, None
         if fate.status in ("failed", "undelivered"):
@@ -321,7 +325,8 @@ class MetaSimulator(MetaScript):
         documents = []
         for start in range(0, len(statuses), BATCH_MAX):
             some = statuses[start : start + BATCH_MAX]
-            contacts = [person(one["recipient_id"], one["recipient_user_id"], None) for one in some[:1]]
+            people = {one["recipient_id"]: one["recipient_user_id"] for one in some}
+            contacts = [person(wa_id, user_id, None) for wa_id, user_id in people.items()]
             value = messages_value(self.phone_number_id, NUMBER, contacts, statuses=some)
             documents.append(webhook(self.business_account_id, "messages", [value]))
         self._poster.enqueue(self.callback_url, documents)

@@ -103,10 +103,7 @@ class Poster:
     def enqueue(self, url: str, documents: Sequence[Part]) -> None:
         """Post these soon."""
         self._waiting.extend((url, signed_body(document)) for document in documents)
-        while len(self._workers) < min(WORKERS, len(self._waiting)):
-            worker = asyncio.get_running_loop().create_task(self._work())
-            self._workers.add(worker)
-            worker.add_done_callback(self._workers.discard)
+        self._staff()
 
     async def post(self, url: str, document: Part) -> int | None:
         """Post one; the last answer's status, None if there was none."""
@@ -122,17 +119,29 @@ class Poster:
 
     async def drained(self) -> None:
         """Return when nothing is waiting or on its way."""
-        while self._workers:
+        while self._workers or self._waiting:
             await asyncio.gather(*self._workers, return_exceptions=True)
 
     async def close(self) -> None:
         """Drop what waits, and end."""
         self._waiting.clear()
-        for worker in self._workers:
+        workers = list(self._workers)
+        for worker in workers:
             worker.cancel()
-        await asyncio.gather(*self._workers, return_exceptions=True)
+        await asyncio.gather(*workers, return_exceptions=True)
         if self._session is not None:
             await self._session.close()
+
+    def _staff(self) -> None:
+        """A worker for each webhook that waits, while there may be more of them: one that hangs holds nobody up."""
+        for _ in range(min(WORKERS - len(self._workers), len(self._waiting))):
+            worker = asyncio.get_running_loop().create_task(self._work())
+            self._workers.add(worker)
+            worker.add_done_callback(self._ended)
+
+    def _ended(self, worker: asyncio.Task[None]) -> None:
+        self._workers.discard(worker)
+        self._staff()  # for what came after its last look
 
     async def _work(self) -> None:
         while self._waiting:
