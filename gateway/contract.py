@@ -261,7 +261,7 @@ class CallbackRequest(Value, frozen=True, kw_only=True):
     tail: str  # the path after /callbacks/{sender}: "" or "/bounce"
     query: tuple[tuple[str, str], ...]
     headers: Mapping[str, str]  # names in lower case
-    body: bytes  # raw, at most 1 MiB
+    body: bytes  # raw, at most 4 MiB
 
 
 class CallbackAnswer(Value, frozen=True):

@@ -19,7 +19,7 @@ TEXT_CHARACTERS_MAX: Final = 64 * 1024  # of an inbound message; what is longer 
 REASON_CHARACTERS_MAX: Final = 1_000
 ADDRESS_CHARACTERS_MAX: Final = 320
 MEDIA_MAX: Final = 50
-EVENTS_MAX: Final = 10_000  # of one callback of at most a megabyte
+EVENTS_MAX: Final = 10_000  # of one callback of at most 4 MiB
 AHEAD_MAX: Final = timedelta(hours=1)  # a provider's clock that is further ahead is not believed
 BEHIND_MAX: Final = timedelta(days=60)  # older than any receipt that is still sent again
 

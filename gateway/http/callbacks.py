@@ -18,7 +18,7 @@ from gateway.errors import NotFound, Refused
 from gateway.http.reading import BodyReader, HttpLimits
 
 PARAMETERS_MAX: Final = 250  # of a query string; Kannel's have a dozen
-BODY_BYTES_MAX: Final = 1024 * 1024  # Meta batches up to a thousand updates into one; a mail that bounced is cut short
+BODY_BYTES_MAX: Final = 4 * 1024 * 1024  # Meta batches updates into up to 3 MB; a mail that bounced is cut short
 PATHS: Final = ("/callbacks/{sender}", "/callbacks/{sender}/{tail:.*}")
 METHODS: Final = ("GET", "POST")
 

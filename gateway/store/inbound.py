@@ -223,7 +223,7 @@ def _converse(
     now: int,
     take_id: Callable[[], int],
 ) -> int:
-    """Open the conversation or carry it on. An automatic answer is nothing that somebody has to read."""
+    """Open the conversation or carry it on. What a machine wrote is nothing to be read, and prolongs no window."""
     (conversation,) = conn.execute(
         """INSERT INTO conversations (id, org, channel, sender, address, name, contact, candidates, last_message,
                last_inbound_at, unread, created_at)
@@ -231,7 +231,9 @@ def _converse(
            ON CONFLICT (sender, address) DO UPDATE SET
                name = COALESCE(excluded.name, name), contact = COALESCE(excluded.contact, contact),
                candidates = excluded.candidates, last_message = max(last_message, excluded.last_message),
-               last_inbound_at = max(last_inbound_at, excluded.last_inbound_at), unread = unread + excluded.unread
+               last_inbound_at = CASE WHEN :automatic THEN last_inbound_at
+                   ELSE max(last_inbound_at, excluded.last_inbound_at) END,
+               unread = unread + excluded.unread
            RETURNING id""",
         {
             "id": take_id(),
@@ -244,6 +246,7 @@ def _converse(
             "candidates": to_json(writer.candidates),
             "message": message,
             "at": written_at,
+            "automatic": inbound.automatic,
             "unread": 0 if inbound.automatic else 1,
             "now": now,
         },

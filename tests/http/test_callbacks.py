@@ -97,7 +97,7 @@ async def test_nothing_else_is_behind_the_public_door(door: Door, path: str) -> 
     assert door.seen == []
 
 
-async def test_a_body_over_a_megabyte_is_refused_before_anybody_looks_at_it(door: Door) -> None:
+async def test_a_body_over_the_limit_is_refused_before_anybody_looks_at_it(door: Door) -> None:
     async with door.client.post("/callbacks/mail", data=io.BytesIO(b"x" * (BODY_BYTES_MAX + 1))) as answer:
         assert answer.status == 413
     async with door.client.post("/callbacks/mail", data=io.BytesIO(b"x" * BODY_BYTES_MAX)) as answer:
