@@ -7,6 +7,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Coroutine, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -63,8 +64,13 @@ def twilio(port: int, callback_base: str | None, inbound_url: str | None) -> Non
 
     async def run() -> None:
         async with simulator:
-            _tell("sms", "sms", "twilio", settings | {"api_url": simulator.url, "content_url": simulator.url})
-            await _until_stopped(_replying(reply, inbound_url), lambda: len(simulator.record))
+            await _until_stopped(
+                partial(
+                    _tell, "sms", "sms", "twilio", settings | {"api_url": simulator.url, "content_url": simulator.url}
+                ),
+                _replying(reply, inbound_url),
+                lambda: len(simulator.record),
+            )
 
     _run(run())
 
@@ -91,8 +97,11 @@ def kannel(port: int, callback_base: str | None, inbound_url: str | None) -> Non
                 "secret": EXAMPLE_SECRET,
                 "from": simulator.number,
             }
-            _tell("texts", "sms", "kannel", settings)
-            await _until_stopped(_replying(simulator.reply, simulator.inbound_url), lambda: len(simulator.record))
+            await _until_stopped(
+                partial(_tell, "texts", "sms", "kannel", settings),
+                _replying(simulator.reply, simulator.inbound_url),
+                lambda: len(simulator.record),
+            )
 
     _run(run())
 
@@ -112,8 +121,11 @@ def meta(port: int, callback_base: str | None, inbound_url: str | None) -> None:
 
     async def run() -> None:
         async with simulator:
-            _tell("whatsapp", "whatsapp", "cloud", simulator.settings)
-            await _until_stopped(_replying(simulator.reply, inbound_url), lambda: len(simulator.record))
+            await _until_stopped(
+                partial(_tell, "whatsapp", "whatsapp", "cloud", simulator.settings),
+                _replying(simulator.reply, inbound_url),
+                lambda: len(simulator.record),
+            )
 
     _run(run())
 
@@ -127,8 +139,11 @@ def smtp(port: int, record: Path | None) -> None:
     async def run() -> None:
         async with SmtpServer(port=port, record=record) as server:
             settings: dict[str, str | int] = {"host": "127.0.0.1", "port": server.port, "security": "none"}
-            _tell("mail", "email", "smtp", settings | {"from": "news@example.org"})
-            await _until_stopped(None, lambda: server.count)
+            await _until_stopped(
+                partial(_tell, "mail", "email", "smtp", settings | {"from": "news@example.org"}),
+                None,
+                lambda: server.count,
+            )
 
     _run(run())
 
@@ -155,13 +170,14 @@ def _tell(name: str, channel: str, adapter: str, settings: Mapping[str, str | in
 
 
 async def _until_stopped(
-    answer: Callable[[list[str]], Coroutine[Any, Any, str]] | None, taken: Callable[[], int]
+    tell: Callable[[], None], answer: Callable[[list[str]], Coroutine[Any, Any, str]] | None, taken: Callable[[], int]
 ) -> None:
-    """Answer lines of the input until Ctrl-C or SIGTERM, then say how many messages were taken."""
+    """Tell how to use it, answer lines of the input until Ctrl-C or SIGTERM, then say how many messages were taken."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
+    tell()  # whoever has read it may stop us
     lines = asyncio.create_task(_answer_lines(answer)) if answer is not None else None
     await stop.wait()
     if lines is not None:

@@ -23,6 +23,7 @@ class FrequencyCapSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=Tr
     per_channel: bool = False
     """True: each channel is counted by itself. False: all together."""
     exempt_categories: tuple[str, ...] = ("transactional",)
+    """Messages of these are never refused."""
     exempt_sources: tuple[Literal["bulk_action", "api", "campaign"], ...] = ()
     """Beside replies, which are never refused."""
 

@@ -15,7 +15,9 @@ class OrgHours(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The table `[plugins.quiet_hours.orgs.NAME]`: what is otherwise in one org."""
 
     between: Hours | None = None
+    """The org's hours; unset: the general ones."""
     channels: dict[str, Hours] = {}
+    """The org's hours on some channels."""
 
 
 class QuietHoursSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -26,7 +28,9 @@ class QuietHoursSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True
     channels: dict[str, Hours] = {}
     """Other hours on some channels; `[]` for none."""
     orgs: dict[str, OrgHours] = {}
+    """Other hours of some orgs, by the names in gateway.toml."""
     exempt_categories: tuple[str, ...] = ("transactional",)
+    """Messages of these leave at any hour."""
     exempt_sources: tuple[Literal["bulk_action", "api", "campaign"], ...] = ()
     """Beside replies, which are never held: somebody is waiting for them."""
 
