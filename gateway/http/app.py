@@ -33,6 +33,7 @@ from gateway.http.unsubscribe import UnsubscribeDoor
 from gateway.store.idempotency import Claim
 from gateway.validation import convert
 
+LINE_BYTES_MAX: Final = 64 * 1024  # of a request's first line: too long a cursor is refused by a route, in its words
 COMMON_HEADERS: Final = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff", "Server": "dripgate"}
 
 
@@ -86,6 +87,7 @@ def build_runner(app: web.Application, limits: HttpLimits | None = None) -> web.
         keepalive_timeout=chosen.idle_seconds,
         lingering_time=chosen.linger_seconds,
         shutdown_timeout=chosen.shutdown_seconds,
+        max_line_size=LINE_BYTES_MAX,
     )
 
 
