@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Final
 
 import msgspec
@@ -25,6 +25,7 @@ from gateway.store.turn import DeferredRecipient, RefusedRecipient
 READ_AHEAD: Final = 512  # candidates per read: large enough that reading costs little, small enough to stay fresh
 LOW_WATER: Final = 256  # read on when fewer are prepared
 LONG_AGO: Final = datetime(1970, 1, 1, tzinfo=UTC)
+FRESH: Final = timedelta(seconds=10)  # so long what the policies said holds: a slow sender has minutes of work ahead
 POLICY_FAILURES_MAX: Final = 5  # in a row; then the action pauses
 
 
@@ -117,6 +118,19 @@ class Feed:
         """The recipient is neither prepared nor in flight any more."""
         self._taken.discard(seq)
 
+    def front(self, now: datetime) -> Prepared | None:
+        """Who goes next, if anybody is prepared. Policies judge by the clock: what they said long ago is asked anew."""
+        stale = False
+        while self.ready:
+            judged_at = self.ready[0].judged_at
+            if judged_at is None or now - judged_at <= FRESH:
+                return self.ready[0]
+            self.forget(self.ready.popleft())
+            stale = True
+        if stale:
+            self._wake()
+        return None
+
     def came_to_rest(self) -> bool:
         """True once whenever nobody is left but those who wait: then the scheduler can say for what.
 
@@ -133,6 +147,7 @@ class Feed:
             self.done_with(refusal.seq)
         for deferral in self.deferred:
             self.done_with(deferral.seq)
+            self.waits_until(from_micros(deferral.not_before))  # not earlier: a read in the meantime goes by the rows
         self.refused, self.deferred = [], []
 
     def put_back(self, prepared: list[Prepared]) -> None:
@@ -140,10 +155,11 @@ class Feed:
         self.ready.extendleft(reversed(prepared))
 
     def forget(self, prepared: Prepared) -> None:
-        """It was not granted: something it was prepared from has changed. Judge it anew."""
+        """It was not granted, something it was prepared from has changed; or it was judged long ago. Judge it anew."""
         assert prepared.candidate is not None
         self.done_with(prepared.candidate.seq)
         self.rewind(prepared.candidate.seq)
+        self.waits_until(LONG_AGO)  # it may be one of those who waited
 
     def refill(self, now: datetime) -> None:
         """Start reading on, if little is prepared and there is something to read."""
@@ -180,12 +196,15 @@ class Feed:
         await self._judge_all(found, now)
 
     async def _read_later(self, now: datetime) -> None:
+        self._later_at = None  # before the reads, so that a wait which begins in the meantime is not lost
         found = await self._candidates.later(self._query(now, 0))
-        await self._judge_all(found, now)
-        self._later_at = None
-        upcoming = await self._candidates.next_wait(self.action.id, self.dripped)
+        if len(found) == READ_AHEAD:
+            self.waits_until(now)
+        # Those that are taken from here stay due until they are sent: only who comes after them is waited for.
+        upcoming = await self._candidates.next_wait(self.action.id, self.dripped, to_micros(now))
         if upcoming is not None:
-            self.waits_until(max(from_micros(upcoming), now) if found else from_micros(upcoming))
+            self.waits_until(from_micros(upcoming))
+        await self._judge_all(found, now)
 
     def _query(self, now: datetime, floor: int) -> CandidateQuery:
         return CandidateQuery(
@@ -236,7 +255,6 @@ class Feed:
         )
 
     def _deferral(self, candidate: Candidate, deferred: Deferred) -> DeferredRecipient:
-        self.waits_until(deferred.until)
         return DeferredRecipient(
             action=self.action.id,
             seq=candidate.seq,

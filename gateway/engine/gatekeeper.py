@@ -30,7 +30,10 @@ Source = Literal["bulk_action", "api", "reply", "campaign"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Prepared:
-    """A message that passed the gate, rendered. `frozen`: the values its templates use."""
+    """A message that passed the gate, rendered. `frozen`: the values its templates use.
+
+    `judged_at`: when the policies let it pass; None where there are none, and time changes nothing.
+    """
 
     message: MessageId
     again: bool
@@ -40,6 +43,7 @@ class Prepared:
     first_attempt_at: datetime | None
     candidate: Candidate | None = None  # of a bulk action
     action: ActionId | None = None
+    judged_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,7 +126,7 @@ class Gatekeeper:
             verdict = await self.verdict(subject, now)
             if not isinstance(verdict, Allow):
                 return _as_judgement(verdict)
-        return self.prepare(content, action, candidate)
+        return self.prepare(content, action, candidate, now if self._policies else None)
 
     async def verdict(self, subject: Subject, now: datetime) -> Verdict | PolicyFailed:
         """The most restrictive verdict of all policies; one that raises holds the message."""
@@ -134,7 +138,7 @@ class Gatekeeper:
         return tuple(Opinion(policy=policy.name, verdict=_ask(policy, facts)) for policy in self._policies)
 
     def prepare(
-        self, content: CompiledContent, action: ActionId, candidate: Candidate
+        self, content: CompiledContent, action: ActionId, candidate: Candidate, judged_at: datetime | None
     ) -> Prepared | Declined | PolicyFailed:
         """Render and let the adapter refuse what it knows it cannot send."""
         again = candidate.message is not None
@@ -165,6 +169,7 @@ class Gatekeeper:
             first_attempt_at=candidate.first_attempt_at,
             candidate=candidate,
             action=action,
+            judged_at=judged_at,
         )
 
     def cost(self, outbound: Outbound) -> int:

@@ -250,8 +250,7 @@ class Lane:
     def _take(self, feed: Feed, most: int, now: datetime, batch: Wanted) -> int:
         taken = 0
         wanted = batch.bulk.setdefault(feed.action.id, [])
-        while taken < most and feed.ready:
-            prepared = feed.ready[0]
+        while taken < most and (prepared := feed.front(now)) is not None:
             if not batch.spent.affords(prepared.cost):
                 break
             feed.ready.popleft()
@@ -390,7 +389,7 @@ class Lane:
     def _wake_at(self, now: datetime) -> datetime:
         """When to look again if nobody nudges: the next poll, retry, token."""
         instants = [now + POLL]
-        instants += [feed.later_at for feed in self._feeds.values() if feed.later_at is not None]
+        instants += [at for feed in self._feeds.values() if (at := feed.later_at) is not None and at > now]
         fronts = [feed.ready[0].cost for feed in self._feeds.values() if feed.ready]
         if fronts and self._in_flight < self.sender.concurrency and not self._hold.held:
             ready = self._pace.bucket.ready_at(min(fronts))

@@ -148,14 +148,14 @@ class Candidates:
         source = "recipients AS r INDEXED BY recipients_later"
         return await self._read(query, source, f"r.not_before <= :now {released}", "r.not_before")
 
-    async def next_wait(self, action: ActionId, dripped: bool) -> int | None:
-        """When the first of the waiting ones may go, in microseconds; None if nobody waits."""
+    async def next_wait(self, action: ActionId, dripped: bool, now: int) -> int | None:
+        """When the first of those may go who must not go by `now`, in microseconds; None if there are none."""
         released = "AND batch IS NOT NULL" if dripped else ""
         row = await self._database.read(
             lambda conn: conn.execute(
                 f"SELECT min(not_before) FROM recipients INDEXED BY recipients_later "
-                f"WHERE action = ? AND not_before IS NOT NULL {released}",
-                (action,),
+                f"WHERE action = ? AND not_before > ? {released}",
+                (action, now),
             ).fetchone()
         )
         found: int | None = row[0]

@@ -178,3 +178,61 @@ def dripping(quantity: int) -> Schedule:
 
 async def batches(world: World, action: ActionId) -> list[tuple[Any, ...]]:
     return await world.sql("SELECT number, quantity, untried FROM batches WHERE action = ? ORDER BY number", action)
+
+
+async def test_who_was_judged_by_day_and_could_not_leave_does_not_leave_at_night(
+    database: Database, clock: FakeClock, ids: IdSequence, nights: Nights
+) -> None:
+    world = World(database, clock, ids, policies=[nights], daily_cap=2)
+    await world.start()
+    await world.contacts(5)
+    action = await world.create(NOW)
+    assert len(world.provider.sent) == 2
+    await world.advance(4 * HOUR, step=HOUR)
+    morning = datetime.fromisoformat("2026-06-02T08:00Z")
+    nights.until = {"*": morning}
+    await world.advance(morning - SECOND - clock.now(), step=HOUR)
+    assert len(world.provider.sent) == 2, "the cap begins anew at midnight, and the night is not over"
+    await world.advance(2 * SECOND, step=SECOND)
+    assert len(world.provider.sent) == 4
+    await world.advance(26 * HOUR, step=HOUR)
+    assert await world.states(action) == {"succeeded": 5}
+    await world.assert_books_balance()
+    await world.kill()
+
+
+async def test_a_slow_sender_stops_soon_after_the_night_has_begun(
+    database: Database, clock: FakeClock, ids: IdSequence, nights: Nights
+) -> None:
+    world = World(database, clock, ids, policies=[nights], rate=1.0, burst=1.0)
+    await world.start()
+    await world.contacts(60)
+    action = await world.create(NOW)
+    await world.advance(20 * SECOND, step=SECOND)
+    sent = len(world.provider.sent)
+    assert sent >= 20
+    nights.until = {"*": clock.now() + 2 * HOUR}
+    await world.advance(60 * SECOND, step=SECOND)
+    assert len(world.provider.sent) - sent <= 11, "a judgement is good for ten seconds"
+    await world.advance(2 * HOUR, step=HOUR)
+    await world.advance(60 * SECOND, step=SECOND)
+    assert await world.states(action) == {"succeeded": 60}
+    assert set(world.provider.refs.values()) == {1}
+    await world.kill()
+
+
+async def test_people_who_are_due_and_cannot_leave_are_read_once(
+    database: Database, clock: FakeClock, ids: IdSequence, nights: Nights
+) -> None:
+    world = World(database, clock, ids, policies=[nights], daily_cap=1)
+    await world.start()
+    nights.until = {"*": clock.now() + HOUR}
+    await world.contacts(10)
+    await world.create(NOW)
+    await world.advance(HOUR, step=10 * timedelta(minutes=1))
+    await world.advance(2 * SECOND, step=SECOND)
+    assert len(world.provider.sent) == 1
+    asked = nights.asked
+    await world.advance(HOUR, step=timedelta(minutes=1))
+    assert nights.asked == asked
+    await world.kill()
