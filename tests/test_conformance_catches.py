@@ -530,6 +530,11 @@ def test_needs_that_do_not_exist_are_caught() -> None:
     assert "sent_count" in broken(policy, "test_it_needs_what_there_is")
 
 
+def test_a_policy_that_stands_aside_and_yet_judges_is_caught() -> None:
+    policy = send_policy(lambda self, facts: gateway.Deny("never", "Never"), active=property(lambda self: False))
+    assert "not active" in broken(policy, ANSWERS)
+
+
 def test_wrong_answers_of_the_other_policies_are_caught() -> None:
     class Keys(gateway.AccessPolicy[Nothing]):
         name = "keys"
