@@ -180,5 +180,6 @@ async def test_reports_come_late_repeated_and_partly_not_at_all(
 
 async def test_it_calls_nobody_beyond_this_machine() -> None:
     async with KannelSimulator(inbound_url="https://gateway.example/callbacks/texts/x/mo") as simulator:
-        with pytest.raises(ValueError, match="this machine only"):
-            await simulator.reply(PERSON, "Hi")
+        assert await simulator.reply(PERSON, "Hi") is None
+    with pytest.raises(ValueError, match="this machine only"):
+        KannelSimulator(callback_base="https://gateway.example")
