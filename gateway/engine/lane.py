@@ -19,7 +19,6 @@ from typing import Final
 import structlog
 
 from gateway.clock import Clock
-from gateway.core.drip import WaitReason
 from gateway.core.ids import ActionId
 from gateway.engine.catalogue import Sender
 from gateway.engine.composing import Composer
@@ -91,7 +90,7 @@ class Lane:
         self._draining = False
         self._drained = asyncio.Event()
         self._poll_at: datetime | None = None
-        self._said: WaitReason | None = None
+        self._said: str | None = ""  # nothing yet: what the last process said may be over
         self._log = structlog.get_logger("gateway.lane").bind(sender=sender.name)
 
     def wake(self) -> None:

@@ -27,6 +27,7 @@ from gateway.store.looks import ActionLook
 from gateway.store.releases import Releases
 
 POLL: Final = timedelta(seconds=1)
+_SAID_BY_LANES: Final = frozenset({WaitReason.RATE, WaitReason.DAILY_CAP})  # and taken back by them
 
 
 class Scheduler:
@@ -112,10 +113,12 @@ class Scheduler:
 
     async def _wait_for_the_last(self, look: ActionLook) -> None:
         """Everybody is released. Where nobody is left but those whom a policy has deferred, the action says so."""
-        quiet = look.deferred > 0 and look.counts.pending == look.deferred and not look.counts.in_flight
-        until = look.deferred_until if quiet else None
-        why = WaitReason.QUIET_HOURS if quiet else None
-        await self._releases.wait(look, until, _sender_down(look) or why, until)
+        why, until = (look.wait_reason, look.next_batch_at) if look.wait_reason in _SAID_BY_LANES else (None, None)
+        look_at = None
+        if look.deferred > 0 and look.counts.pending == look.deferred and not look.counts.in_flight:
+            why, until = WaitReason.QUIET_HOURS, look.deferred_until
+            look_at = until
+        await self._releases.wait(look, look_at, _sender_down(look) or why, until)
 
     async def _plan_settling(self, look: ActionLook, since: datetime, now: datetime) -> None:
         """Zones are noted at the start. Until then nobody knows where it opens first: perhaps long before here."""

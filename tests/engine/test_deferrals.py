@@ -236,3 +236,28 @@ async def test_people_who_are_due_and_cannot_leave_are_read_once(
     await world.advance(HOUR, step=timedelta(minutes=1))
     assert nights.asked == asked
     await world.kill()
+
+
+async def test_a_look_of_the_scheduler_does_not_forget_why_the_sender_waits(
+    database: Database, clock: FakeClock, ids: IdSequence, nights: Nights
+) -> None:
+    world = World(database, clock, ids, policies=[nights], daily_cap=1)
+    await world.start()
+    nights.until = {"c1@example.org": clock.now() + HOUR}
+    await world.contacts(4)
+    action = await world.create(NOW)
+    await world.advance(SECOND)
+    midnight = datetime.fromisoformat("2026-06-02T00:00Z")
+    assert await says(world, action) == ("daily_cap", midnight)
+    await world.change("UPDATE bulk_actions SET look_at = 0")
+    world.engine.nudge()
+    await world.settle()
+    assert await says(world, action) == ("daily_cap", midnight)
+
+    await world.kill()
+    clock.move_to(midnight + 9 * HOUR)
+    world = World(database, clock, ids, policies=[nights])
+    await world.start()
+    assert await world.status(action) == "completed"
+    assert await says(world, action) == (None, None)
+    await world.kill()

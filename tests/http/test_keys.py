@@ -174,7 +174,7 @@ async def test_an_overlap_that_is_none_is_refused(api: Api, overlap: str) -> Non
 async def test_another_orgs_key_does_not_exist(api: Api, method: str, tail: str) -> None:
     made = (await api.post("/v1/keys", {"name": "sync"})).json
     token = await api.key(*PERMISSIONS, org=OTHER.id)
-    json = {} if method == "PATCH" else None
+    json: object = {} if method == "PATCH" else None
     reply = await api.call(method, f"/v1/keys/{made['id']}{tail}", json=json, token=token)
     assert (reply.status, reply.code) == (404, "not_found")
 
