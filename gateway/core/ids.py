@@ -19,6 +19,8 @@ ContactKey = NewType("ContactKey", int)
 OptOutId = NewType("OptOutId", int)
 OrgId = NewType("OrgId", int)
 SenderId = NewType("SenderId", int)
+TemplateId = NewType("TemplateId", int)
+"""Of a template of ours; those that providers keep have plain integers of the same sequence."""
 WebhookId = NewType("WebhookId", int)
 
 ACTION = "ba"

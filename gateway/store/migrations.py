@@ -265,6 +265,12 @@ EVENTS = (
     # The callback that brought a wish, for as long as it is kept.
     "ALTER TABLE consent_ledger ADD COLUMN callback INTEGER",
     "CREATE INDEX consent_ledger_org ON consent_ledger (org, seq)",
+    # Opt-outs of people who were forgotten: a keyed hash of the address (gateway.store.erasure).
+    """CREATE TABLE erased_opt_outs (
+        org INTEGER NOT NULL, channel TEXT NOT NULL, hash TEXT NOT NULL, category TEXT NOT NULL, at INTEGER NOT NULL,
+        PRIMARY KEY (org, channel, hash, category)
+    ) STRICT, WITHOUT ROWID""",
+    "CREATE INDEX contacts_deleted ON contacts (deleted_at) WHERE deleted_at IS NOT NULL",
     # When an action last told how far it has come.
     "ALTER TABLE action_counts ADD COLUMN told_at INTEGER NOT NULL DEFAULT 0",
     # Receivers of events. `types`: JSON array of patterns. `position`: everything up to this number was delivered, or
@@ -293,4 +299,18 @@ EVENTS = (
     ) STRICT""",
     "CREATE INDEX webhook_deliveries_result ON webhook_deliveries (webhook, result, id)",
     "CREATE INDEX webhook_deliveries_age ON webhook_deliveries (at)",
+    # Templates of an org's own. `latest`: the newest version; `in_use`: the one that messages are made from. Versions
+    # are never changed; `content` and `checks`: JSON of core/message_template.py.
+    """CREATE TABLE message_templates (
+        id INTEGER PRIMARY KEY, org INTEGER NOT NULL REFERENCES orgs (id), channel TEXT NOT NULL, name TEXT NOT NULL,
+        description TEXT, latest INTEGER NOT NULL, in_use INTEGER, revision INTEGER NOT NULL DEFAULT 1,
+        created_at INTEGER NOT NULL, created_by TEXT, updated_at INTEGER NOT NULL, requested_by TEXT,
+        deleted_at INTEGER
+    ) STRICT""",
+    "CREATE UNIQUE INDEX message_templates_name ON message_templates (org, channel, name) WHERE deleted_at IS NULL",
+    """CREATE TABLE template_versions (
+        template INTEGER NOT NULL REFERENCES message_templates (id), number INTEGER NOT NULL, status TEXT NOT NULL,
+        reason TEXT, content TEXT NOT NULL, checks TEXT NOT NULL, created_at INTEGER NOT NULL, created_by TEXT,
+        requested_by TEXT, decided_at INTEGER, decided_by TEXT, PRIMARY KEY (template, number)
+    ) STRICT, WITHOUT ROWID""",
 )
