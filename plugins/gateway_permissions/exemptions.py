@@ -1,0 +1,23 @@
+"""What is written at any time and as often as it must be: replies, and what the settings exempt."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+from gateway import Facts
+
+
+class Exemptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The keys that quiet hours and the frequency cap share."""
+
+    exempt_categories: tuple[str, ...] = ("transactional",)
+    exempt_sources: tuple[Literal["bulk_action", "api", "campaign"], ...] = ()
+    """Beside replies, which are never held: somebody is waiting for them."""
+
+    def spare(self, facts: Facts) -> bool:
+        """Whether this message is none of the policy's business."""
+        return (
+            facts.source == "reply" or facts.source in self.exempt_sources or facts.category in self.exempt_categories
+        )
