@@ -13,8 +13,9 @@ class Exemptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The keys that quiet hours and the frequency cap share."""
 
     exempt_categories: tuple[str, ...] = ("transactional",)
+    """Messages of these leave at any time, and as often as they must."""
     exempt_sources: tuple[Literal["bulk_action", "api", "campaign"], ...] = ()
-    """Beside replies, which are never held: somebody is waiting for them."""
+    """What else leaves, beside replies, for which somebody is waiting."""
 
     def spare(self, facts: Facts) -> bool:
         """Whether this message is none of the policy's business."""

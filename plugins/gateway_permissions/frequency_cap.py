@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Final, Literal
+from typing import Annotated, ClassVar, Final
 
 import msgspec
 
 from gateway import Allow, Deny, Facts, SendPolicy, Verdict
+from gateway_permissions.exemptions import Exemptions
 
 Most = Annotated[int, msgspec.Meta(ge=1, le=100_000)]
 
 CODE: Final = "frequency_cap"
 
 
-class FrequencyCapSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class FrequencyCapSettings(Exemptions, frozen=True, forbid_unknown_fields=True):
     """The table `[plugins.frequency_cap]`."""
 
     per_day: Most | None = None
@@ -22,10 +23,6 @@ class FrequencyCapSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=Tr
     """In any 7 days."""
     per_channel: bool = False
     """True: each channel is counted by itself. False: all together."""
-    exempt_categories: tuple[str, ...] = ("transactional",)
-    """Messages of these are never refused."""
-    exempt_sources: tuple[Literal["bulk_action", "api", "campaign"], ...] = ()
-    """Beside replies, which are never refused."""
 
 
 class FrequencyCap(SendPolicy[FrequencyCapSettings]):
@@ -42,9 +39,7 @@ class FrequencyCap(SendPolicy[FrequencyCapSettings]):
 
     def judge(self, facts: Facts) -> Verdict:
         settings = self.settings
-        if facts.source == "reply" or facts.source in settings.exempt_sources:
-            return Allow()
-        if facts.category in settings.exempt_categories:
+        if settings.spare(facts):
             return Allow()
         if settings.per_channel:
             day, week = facts.sent_last_day_on_channel, facts.sent_last_week_on_channel

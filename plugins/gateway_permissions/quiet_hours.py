@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 import msgspec
 
 from gateway import Allow, Defer, Facts, Known, SendPolicy, SettingFault, Verdict
+from gateway_permissions.exemptions import Exemptions
 from gateway_permissions.hours import Hours
 
 
@@ -20,19 +21,15 @@ class OrgHours(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The org's hours on some channels."""
 
 
-class QuietHoursSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class QuietHoursSettings(Exemptions, frozen=True, forbid_unknown_fields=True):
     """The table `[plugins.quiet_hours]`. Of several hours the most particular are taken: see `hours_for`."""
 
     between: Hours | None = None
     """`["21:00", "08:00"]`; none by default."""
-    channels: dict[str, Hours] = {}
+    channels: dict[str, Hours] = msgspec.field(default_factory=dict)
     """Other hours on some channels; `[]` for none."""
-    orgs: dict[str, OrgHours] = {}
+    orgs: dict[str, OrgHours] = msgspec.field(default_factory=dict)
     """Other hours of some orgs, by the names in gateway.toml."""
-    exempt_categories: tuple[str, ...] = ("transactional",)
-    """Messages of these leave at any hour."""
-    exempt_sources: tuple[Literal["bulk_action", "api", "campaign"], ...] = ()
-    """Beside replies, which are never held: somebody is waiting for them."""
 
     def hours_for(self, org: str, channel: str) -> Hours | None:
         """Those of the channel in the org, else of the org, else of the channel, else the general ones."""
@@ -76,13 +73,8 @@ class QuietHours(SendPolicy[QuietHoursSettings]):
         return faults
 
     def judge(self, facts: Facts) -> Verdict:
-        settings = self.settings
-        if facts.source == "reply" or facts.source in settings.exempt_sources:
-            return Allow()
-        if facts.category in settings.exempt_categories:
-            return Allow()
-        hours = settings.hours_for(facts.org, facts.channel)
-        if not hours:
+        hours = self.settings.hours_for(facts.org, facts.channel)
+        if not hours or self.settings.spare(facts):
             return Allow()
         zones: Sequence[str] = facts.time_zones
         free = hours.free_at(facts.now, zones)
