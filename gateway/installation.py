@@ -21,7 +21,7 @@ from gateway.core.schedule import ScheduleLimits
 from gateway.core.template import Renderer
 from gateway.engine.actions import BulkActions
 from gateway.engine.catalogue import Catalogue
-from gateway.engine.composing import Composer
+from gateway.engine.composing import UNSUBSCRIBE_URL, Composer
 from gateway.engine.contents import Contents
 from gateway.engine.conversations import Conversations
 from gateway.engine.crash import CrashPoints
@@ -29,6 +29,7 @@ from gateway.engine.creation import ActionLimits
 from gateway.engine.engine import Engine
 from gateway.engine.holds import SenderControl
 from gateway.engine.log import CommunicationLog
+from gateway.engine.message_templates import MessageTemplates
 from gateway.engine.provider_templates import ProviderTemplates
 from gateway.engine.singles import SingleMessages
 from gateway.engine.unsubscribing import Unsubscribing
@@ -49,6 +50,7 @@ from gateway.store.events import EventStore
 from gateway.store.keys import KeyStore
 from gateway.store.ledger import Ledger
 from gateway.store.messages import MessageLog
+from gateway.store.message_templates import MessageTemplateStore
 from gateway.store.releases import Notice
 from gateway.store.secrets import Secrets
 from gateway.store.senders import SenderStore
@@ -154,7 +156,9 @@ async def _build(
         notice=_notice(config, catalogue),
         reconcile_cron=config.reconcile.schedule,
     )
-    contents = Contents(catalogue, renderer, templates, doors.files.describe)
+    message_templates = MessageTemplates(MessageTemplateStore(database, ids), templates)
+    supplied = frozenset() if links.public_url is None else frozenset({UNSUBSCRIBE_URL})
+    contents = Contents(catalogue, renderer, templates, message_templates, doors.files.describe, supplied)
     bulk_actions = BulkActions(
         database,
         catalogue,

@@ -8,8 +8,10 @@ from gateway.core.ids import IdSequence
 from gateway.core.template import Renderer
 from gateway.engine.catalogue import Catalogue
 from gateway.engine.contents import Contents
+from gateway.engine.message_templates import MessageTemplates
 from gateway.engine.provider_templates import ProviderTemplates
 from gateway.store.database import Database
+from gateway.store.message_templates import MessageTemplateStore
 from gateway.store.templates import TemplateStore
 
 
@@ -27,4 +29,6 @@ def make_contents(
     database: Database, catalogue: Catalogue, clock: Clock, ids: IdSequence, renderer: Renderer | None = None
 ) -> Contents:
     """What reads messages, with no file server in the world."""
-    return Contents(catalogue, renderer or Renderer(), make_templates(database, catalogue, clock, ids), undescribed)
+    templates = make_templates(database, catalogue, clock, ids)
+    message_templates = MessageTemplates(MessageTemplateStore(database, ids), templates)
+    return Contents(catalogue, renderer or Renderer(), templates, message_templates, undescribed)

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final, Literal
 
+from gateway.core.message_template import MessageTemplateUse
+
 _PLACEHOLDER: Final = re.compile(r"\{\{\s*([\w.]+)\s*\}\}")
 
 
@@ -40,7 +42,9 @@ class MessageContent:
     """The content of one message or of all messages of a bulk action.
 
     `subject`, `body` and `html` are template sources. `variables` are values for everybody, under those of a recipient.
-    `sender` is resolved: it is a name of gateway.toml, never empty in a stored content.
+    `sender` is resolved: it is a name of gateway.toml, never empty in a stored content. `plain_text` is the source of
+    the text that goes beside HTML alone. `message_template` says of which template of ours the texts are; they are
+    copied, so that they stay what they were.
     """
 
     channel: str
@@ -48,7 +52,9 @@ class MessageContent:
     subject: str | None = None
     body: str | None = None
     html: str | None = None
+    plain_text: str | None = None
     template: TemplateContent | None = None
+    message_template: MessageTemplateUse | None = None
     variables: Mapping[str, object] = field(default_factory=dict)
     media: tuple[MediaContent, ...] = ()
     reply_to: str | None = None

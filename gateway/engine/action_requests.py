@@ -50,8 +50,8 @@ class ScheduleRequest(Request, frozen=True, kw_only=True):
 class ContentRequest(Request, frozen=True, kw_only=True):
     """What. `subject`, `body` and `html` are templates; `body` or `template`, or `html` where the channel takes it.
 
-    `template` is one that the provider keeps, by its name or our id; `parameters` are the texts for its placeholders,
-    templates themselves. A parameter that is not given is the variable of its name.
+    `template` is one that the provider keeps or one of ours, by its name or our id. `parameters` are the texts for the
+    placeholders of a provider's, templates themselves; one that is not given is the variable of its name.
     """
 
     channel: str
@@ -177,19 +177,21 @@ def schedule_request(schedule: Schedule) -> ScheduleRequest:
 
 
 def message_request(content: MessageContent) -> MessageRequest:
-    """A stored content as it would be asked for."""
-    template = content.template
+    """A stored content as it would be asked for: what a template of ours has given is not asked for again."""
+    template, ours = content.template, content.message_template
+    brings = () if ours is None else ours.brings
+    named = None if template is None else template.name
     return MessageRequest(
         channel=content.channel,
         sender=content.sender,
-        subject=content.subject,
-        body=content.body,
-        html=content.html,
-        template=None if template is None else template.name,
+        subject=None if "subject" in brings else content.subject,
+        body=None if "body" in brings else content.body,
+        html=None if "html" in brings else content.html,
+        template=named if ours is None else ours.id,
         language=None if template is None else template.language,
         parameters={} if template is None else dict(template.parameters),
         variables=dict(content.variables),
-        media=[one.url for one in content.media],
+        media=[] if "media" in brings else [one.url for one in content.media],
         reply_to=content.reply_to,
         category=content.category,
         on_duplicate_address=content.on_duplicate_address,

@@ -3,34 +3,26 @@
 from __future__ import annotations
 
 import asyncio
-import re
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
-from urllib.parse import urlsplit
-
-import msgspec
 
 from gateway.contract import Code, FileRefused, FileUnavailable, Media, Outbound, TemplateUse
-from gateway.core.address import plain_email
 from gateway.core.content import MediaContent, MessageContent, TemplateContent
+from gateway.core.message_template import ChosenTemplate, MessageTemplateUse
+from gateway.core.plain_text import plain_text_of
 from gateway.core.template import MissingVariable, Renderer, Template, TemplateFault
 from gateway.engine.action_requests import ContentRequest, MessageRequest
 from gateway.engine.catalogue import Catalogue, Sender
+from gateway.engine.content_checks import DEFAULT_CATEGORY, check_channel, check_rest, check_texts
 from gateway.engine.findings import Findings
+from gateway.engine.message_templates import MessageTemplates, filled_in
 from gateway.engine.provider_templates import ProviderTemplates
 from gateway.engine.rendering import OUTPUT_CHARACTERS_MAX, PARAMETER_CHARACTERS_MAX, SUBJECT_CHARACTERS_MAX
 from gateway.errors import Refused
 
-MEDIA_MAX: Final = 10  # URLs in one message; no provider takes more
-CATEGORY_CHARACTERS_MAX: Final = 100
-VARIABLES_BYTES_MAX: Final = 64 * 1024  # JSON of a message's own variables: it is read again for each recipient
-DEFAULT_CATEGORY: Final = "general"
 TEMPLATE_OVERRIDE: Final = "messaging.template_override"  # the permission to use one that is not approved
 
-_CATEGORY: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
-_CONTROLS: Final = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
-_LINE_CONTROLS: Final = re.compile(r"[\x00-\x1f\x7f\x85\u2028\u2029]")
 _STAND_IN: Final = "x"  # for a variable while the others' absence is tried out
 _ABOUT: Final = {Code.MEDIA: "media", Code.TEMPLATE: "template"}
 
@@ -40,10 +32,14 @@ Describe = Callable[[str], Awaitable[Media]]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CheckedContent:
-    """Content that compiles, its sender, and the variables without which it cannot be rendered for anybody."""
+    """Content that compiles, and its sender.
+
+    `variables`: every name that it uses; `required`: those without which it cannot be rendered for anybody.
+    """
 
     content: MessageContent
     sender: Sender
+    variables: frozenset[str]
     required: frozenset[str]
 
 
@@ -51,12 +47,21 @@ class Contents:
     """Reads the messages that callers ask for. One for the life of the daemon; it keeps nothing."""
 
     def __init__(
-        self, catalogue: Catalogue, renderer: Renderer, templates: ProviderTemplates, describe: Describe
+        self,
+        catalogue: Catalogue,
+        renderer: Renderer,
+        templates: ProviderTemplates,
+        message_templates: MessageTemplates,
+        describe: Describe,
+        supplied: frozenset[str] = frozenset(),
     ) -> None:
+        """`supplied`: variables that every message brings with it."""
         self._catalogue = catalogue
         self._renderer = renderer
         self._templates = templates
+        self._message_templates = message_templates
         self._describe = describe
+        self._supplied = supplied
 
     async def read(
         self,
@@ -67,18 +72,52 @@ class Contents:
         bulk: bool,
         at: str = "/message",
         any_template: bool = False,
+        chosen: ChosenTemplate | None = None,
     ) -> CheckedContent | None:
         """The content, or None with the reasons in `found`.
 
         `bulk`: where a channel may insist on a template. `at`: the pointer of the message in the request.
-        `any_template`: also one that is not approved.
+        `any_template`: also one that is not approved. `chosen`: the version that is meant by its template's id, in the
+        place of the one in use.
         """
         before = len(found.problems)
         sender = self._sender(asked, org, found, at)
-        _check_texts(asked, found, at)
-        _check_rest(asked, found, at)
+        check_texts(asked, found, at)
+        check_rest(asked, found, at)
+        use = None
+        if sender is not None and asked.template is not None:
+            if chosen is None or asked.template != chosen.id:
+                chosen = await self._message_templates.chosen(asked, sender, found, at, any_template=any_template)
+            if chosen is not None:
+                asked, use = filled_in(asked, chosen, found, at)
+            if len(found.problems) > before:
+                return None
+        return await self._read(asked, sender, use, found, at, before, bulk=bulk, any_template=any_template)
+
+    async def check_version(
+        self, asked: ContentRequest, org: str, found: Findings, *, any_template: bool
+    ) -> CheckedContent | None:
+        """What a version of a template of ours comes to; what it names as a template is the provider's."""
+        before = len(found.problems)
+        sender = self._sender(asked, org, found, "")
+        check_texts(asked, found, "")
+        check_rest(asked, found, "")
+        return await self._read(asked, sender, None, found, "", before, bulk=False, any_template=any_template)
+
+    async def _read(
+        self,
+        asked: ContentRequest,
+        sender: Sender | None,
+        use: MessageTemplateUse | None,
+        found: Findings,
+        at: str,
+        before: int,
+        *,
+        bulk: bool,
+        any_template: bool,
+    ) -> CheckedContent | None:
         if sender is not None:
-            _check_channel(asked, sender, found, at, bulk=bulk)
+            check_channel(asked, sender, found, at, bulk=bulk)
         compiled = self._compile(asked, found, at)
         if sender is None or len(found.problems) > before:
             return None
@@ -86,14 +125,16 @@ class Contents:
         media = await self._media(asked, found, at)
         if len(found.problems) > before:
             return None
-        content = _content(asked, sender, template, media)
+        plain_text = self._plain_text(asked, sender, compiled, found)
+        content = _content(asked, sender, template, media, plain_text, use)
         compiled |= self._compile_parameters(content, found, at)
         if len(found.problems) == before:
             _check_adapter(content, sender, compiled, found, at)
         if len(found.problems) > before:
             return None
-        required = frozenset().union(*map(_required, compiled.values())) - asked.variables.keys()
-        return CheckedContent(content=content, sender=sender, required=required)
+        variables = frozenset().union(*(one.variables for one in compiled.values())) - self._supplied
+        required = frozenset().union(*map(_required, compiled.values())) - asked.variables.keys() - self._supplied
+        return CheckedContent(content=content, sender=sender, variables=variables, required=required)
 
     def _sender(self, asked: ContentRequest, org: str, found: Findings, at: str) -> Sender | None:
         try:
@@ -111,6 +152,21 @@ class Contents:
                 output_max = limits.get(name, OUTPUT_CHARACTERS_MAX)
                 self._compile_one(compiled, name, source, output_max, found, f"{at}/{name}")
         return compiled
+
+    def _plain_text(
+        self, asked: ContentRequest, sender: Sender, compiled: dict[str, Template], found: Findings
+    ) -> str | None:
+        """The text beside HTML alone, where the channel has a place for one; it is compiled too."""
+        if asked.html is None or asked.body is not None or "text" not in sender.channel.takes:
+            return None
+        try:
+            source = plain_text_of(asked.html)
+            if source:
+                compiled["body"] = self._renderer.compile(source, OUTPUT_CHARACTERS_MAX)
+        except TemplateFault as fault:
+            found.warn("no_plain_text", f"No plain text could be made of the HTML: give a `body`. {fault.detail}")
+            return None
+        return source or None
 
     def _compile_parameters(self, content: MessageContent, found: Findings, at: str) -> dict[str, Template]:
         compiled: dict[str, Template] = {}
@@ -155,18 +211,13 @@ class Contents:
         return tuple(media)
 
 
-def check_names(label: str | None, requested_by: str | None, found: Findings) -> None:
-    """Both are shown in lists, notices and logs: one line each."""
-    for name, text in (("label", label), ("requested_by", requested_by)):
-        if text is not None and _LINE_CONTROLS.search(text):
-            found.problem(f"/{name}", "It must be one line, without control characters.")
-
-
 def _content(
     asked: ContentRequest,
     sender: Sender,
     template: tuple[TemplateContent, str | None] | None,
     media: tuple[MediaContent, ...],
+    plain_text: str | None,
+    use: MessageTemplateUse | None,
 ) -> MessageContent:
     chosen, own_category = template if template is not None else (None, None)
     return MessageContent(
@@ -175,85 +226,15 @@ def _content(
         subject=asked.subject,
         body=asked.body,
         html=asked.html,
+        plain_text=plain_text,
         template=chosen,
+        message_template=use,
         variables=asked.variables,
         media=media,
         reply_to=asked.reply_to,
         category=asked.category or own_category or DEFAULT_CATEGORY,
         on_duplicate_address=asked.on_duplicate_address if isinstance(asked, MessageRequest) else "send",
     )
-
-
-def _check_texts(asked: ContentRequest, found: Findings, at: str) -> None:
-    """What is wrong with the texts whatever the channel."""
-    for name in ("body", "html"):
-        text = getattr(asked, name)
-        if text is not None and _CONTROLS.search(text):
-            found.problem(f"{at}/{name}", "It contains a control character; only tabs and line ends are allowed.")
-        if text is not None and not text.strip():
-            found.problem(f"{at}/{name}", "It is empty: leave it out.")
-    if asked.subject is not None and _LINE_CONTROLS.search(asked.subject):
-        found.problem(f"{at}/subject", "A subject is one line, without control characters.")
-
-
-def _check_rest(asked: ContentRequest, found: Findings, at: str) -> None:
-    """What is wrong with everything else whatever the channel."""
-    category = asked.category or DEFAULT_CATEGORY
-    if not _CATEGORY.fullmatch(category) or len(category) > CATEGORY_CHARACTERS_MAX:
-        found.problem(f"{at}/category", "Write letters, digits, '_', '-' and '.', at most 100 of them.")
-    if category == "all":
-        found.problem(f"{at}/category", "'all' stands for every category in opt-outs; no message is of it.")
-    if len(msgspec.json.encode(asked.variables)) > VARIABLES_BYTES_MAX:
-        found.problem(f"{at}/variables", f"The variables are over {VARIABLES_BYTES_MAX:,} bytes.")
-    if len(asked.media) > MEDIA_MAX:
-        found.problem(f"{at}/media", f"{len(asked.media)} URLs are too many: at most {MEDIA_MAX}.")
-    for index, url in enumerate(asked.media[:MEDIA_MAX]):
-        if not _is_web_url(url):
-            found.problem(f"{at}/media/{index}", f"{url!r} is no http or https URL.")
-
-
-def _is_web_url(url: str) -> bool:
-    if _LINE_CONTROLS.search(url) or " " in url:
-        return False
-    try:
-        parts = urlsplit(url)
-    except ValueError:
-        return False
-    return parts.scheme in ("http", "https") and bool(parts.hostname)
-
-
-def _check_channel(asked: ContentRequest, sender: Sender, found: Findings, at: str, *, bulk: bool) -> None:
-    """What this channel takes, and what it insists on."""
-    channel = sender.channel
-    given = {"html": asked.html, "subject": asked.subject, "media": asked.media, "template": asked.template}
-    for part, value in given.items():
-        if value and part not in channel.takes:
-            found.problem(f"{at}/{part}", f"{channel.title} takes no {part}.")
-    if bulk and channel.template_required and not asked.template:
-        detail = f"{channel.title} takes nothing but approved templates in bulk: name one."
-        found.problem(f"{at}/template", detail, "template_required")
-    elif not (asked.body or asked.html or asked.template or asked.media):
-        takes = [
-            name
-            for kind, name in (("text", "body"), ("html", "html"), ("template", "template"))
-            if kind in channel.takes
-        ]
-        found.problem(at or "/body", f"There is nothing to send: give {' or '.join(takes)}.")
-    if asked.template is not None and (asked.body is not None or asked.html is not None):
-        found.problem(f"{at}/template", "Give a text or a template, not both.")
-    _check_reply_to(asked, sender, found, at)
-
-
-def _check_reply_to(asked: ContentRequest, sender: Sender, found: Findings, at: str) -> None:
-    if asked.reply_to is None:
-        return
-    if sender.channel.conversations:
-        found.problem(f"{at}/reply_to", f"Answers on {sender.channel.title} come to the sender itself.")
-        return
-    try:
-        plain_email(asked.reply_to)
-    except ValueError as exc:
-        found.problem(f"{at}/reply_to", str(exc))
 
 
 def _check_adapter(

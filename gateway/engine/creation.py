@@ -16,7 +16,8 @@ from gateway.core.selection import OtherAction
 from gateway.core.states import FINAL_ACTIONS, ActionStatus
 from gateway.engine.action_requests import ActionRequest, Asker
 from gateway.engine.catalogue import Catalogue, Org
-from gateway.engine.contents import TEMPLATE_OVERRIDE, CheckedContent, Contents, check_names
+from gateway.engine.content_checks import check_names
+from gateway.engine.contents import TEMPLATE_OVERRIDE, CheckedContent, Contents
 from gateway.engine.findings import Findings
 from gateway.engine.recipients import CheckedRecipients, Circumstances, read_recipients
 from gateway.engine.schedules import read_schedule, warn_of_past_start

@@ -16,9 +16,11 @@ from gateway.core.schedule import Schedule
 from gateway.core.states import ActionStatus
 from gateway.engine.action_requests import ActionEdit, Asker, ScheduleRequest, merged, message_request, schedule_request
 from gateway.engine.catalogue import Catalogue, Org, Sender
-from gateway.engine.contents import TEMPLATE_OVERRIDE, Contents, check_names
+from gateway.engine.content_checks import check_names
+from gateway.engine.contents import TEMPLATE_OVERRIDE, Contents
 from gateway.engine.creation import ActionLimits, Convert
 from gateway.engine.findings import Findings
+from gateway.engine.message_templates import kept_template
 from gateway.engine.schedules import read_schedule, warn_of_past_start
 from gateway.errors import Invalid, Refused
 from gateway.store.action_reads import ActionReads, ActionView
@@ -138,6 +140,7 @@ class Edits:
             found,
             bulk=True,
             any_template=self._catalogue.permits(asker.caller, TEMPLATE_OVERRIDE),
+            chosen=kept_template(stored),
         )
         return None if checked is None else checked.content
 

@@ -157,7 +157,7 @@ class SenderControl:
             subject="A test of the messaging gateway" if "subject" in sender.channel.takes else None,
             body=f"This is a test message from sender {sender.name}.",
         )
-        message = await self._singles.send(sender.org, SingleDraft(content=content, to=to, source="test"))
+        message = await self._singles.send(sender.org, SingleDraft(content=content, to=to, source="test", gated=False))
         return TestResult(healthy=True, detail=None, message_id=format_id(MESSAGE, message))
 
     async def states(self, org: OrgId) -> Mapping[str, HoldState]:

@@ -15,6 +15,7 @@ import msgspec
 
 from gateway.core.content import MediaContent, MessageContent
 from gateway.core.ids import ActionId, MessageId, OrgId
+from gateway.core.message_template import MessageTemplateUse
 from gateway.core.template import MissingVariable, TemplateFault
 from gateway.engine.catalogue import Catalogue, Org
 from gateway.engine.composing import Composer, ContentPolicyFailed
@@ -33,6 +34,7 @@ class Texts:
     body: str | None = None
     html: str | None = None
     template: str | None = None
+    message_template: MessageTemplateUse | None = None
     media: tuple[MediaContent, ...] = ()
     button: str | None = None
 
@@ -121,12 +123,13 @@ def _with_texts(message: LoggedMessage, compiled: Mapping[ActionId, CompiledCont
         outbound = content.render(message.id, max(1, message.attempts), message.address, message.variables)
     except (MissingVariable, TemplateFault, ContentPolicyFailed):
         return ReadMessage(message=message, texts=Texts())
-    template = content.content.template
+    named = content.content.message_template or content.content.template
     texts = Texts(
         subject=outbound.subject,
         body=content.shown(outbound),
         html=outbound.html,
-        template=None if template is None else template.name,
+        template=None if named is None else named.name,
+        message_template=content.content.message_template,
         media=content.content.media,
     )
     return ReadMessage(message=message, texts=texts)
@@ -138,7 +141,8 @@ def _stored(content: Mapping[str, Any]) -> Texts:
         subject=rendered.subject,
         body=rendered.shown(),
         html=rendered.html,
-        template=None if rendered.template is None else rendered.template.name,
+        template=rendered.template_name,
+        message_template=rendered.message_template,
         media=rendered.media,
         button=content.get("button"),
     )

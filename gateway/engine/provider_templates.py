@@ -72,6 +72,14 @@ class ProviderTemplates:
         """One of the org's, or None."""
         return await self._store.get(org, template)
 
+    async def knows(self, sender: Sender, name: str) -> bool:
+        """Whether the sender's provider has a template of this name, or of this id of ours."""
+        number = parse_id(TEMPLATE, name)
+        if number is not None:
+            template = await self._store.get(sender.org.id, number)
+            return template is not None and template.sender == sender.id
+        return bool(await self._store.named(sender.id, name))
+
     async def users_of(self, sender: SenderId, change: TemplateChange) -> Sequence[ActionId]:
         """The bulk actions that would still send with a template that has changed."""
         return await self._store.users_of(sender, change.name, change.language)

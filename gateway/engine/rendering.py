@@ -11,6 +11,7 @@ import msgspec
 from gateway.contract import Media, Outbound, TemplateUse
 from gateway.core.content import MediaContent, MessageContent, TemplateContent, filled
 from gateway.core.ids import MESSAGE, MessageId, format_id
+from gateway.core.message_template import MessageTemplateUse
 from gateway.core.template import Renderer, Template
 
 OUTPUT_CHARACTERS_MAX: Final = 256 * 1024  # a rendered text; mail beyond that is cut by its readers anyway
@@ -89,7 +90,8 @@ class CompiledContent:
 def compile_content(renderer: Renderer, content: MessageContent) -> CompiledContent:
     """Compile every template of a message. TemplateFault: one of them has a fault (creation has checked them)."""
     subject = renderer.compile(content.subject, SUBJECT_CHARACTERS_MAX) if content.subject is not None else None
-    body = renderer.compile(content.body, OUTPUT_CHARACTERS_MAX) if content.body is not None else None
+    text = content.plain_text if content.body is None else content.body
+    body = renderer.compile(text, OUTPUT_CHARACTERS_MAX) if text is not None else None
     html = renderer.compile(content.html, OUTPUT_CHARACTERS_MAX, html=True) if content.html is not None else None
     sources = content.template.parameters if content.template is not None else {}
     parameters = {name: renderer.compile(source, PARAMETER_CHARACTERS_MAX) for name, source in sources.items()}
@@ -114,6 +116,7 @@ class RenderedContent:
     body: str | None = None
     html: str | None = None
     template: TemplateContent | None = None  # `parameters` are the rendered texts
+    message_template: MessageTemplateUse | None = None
     media: tuple[MediaContent, ...] = ()
     headers: Mapping[str, str] = field(default_factory=dict)
     reply_to: str | None = None
@@ -137,6 +140,12 @@ class RenderedContent:
             reply_to=self.reply_to,
             quotes=self.quotes,
         )
+
+    @property
+    def template_name(self) -> str | None:
+        """Ours where there is one, else the provider's."""
+        named = self.message_template or self.template
+        return None if named is None else named.name
 
     def shown(self) -> str | None:
         """The text as its reader sees it."""

@@ -16,6 +16,7 @@ from gateway.contract import Defer, Deny, Outbound, Rejected
 from gateway.core.content import MessageContent, TemplateContent
 from gateway.core.gate import reason_text
 from gateway.core.ids import IdSequence, MessageId
+from gateway.core.message_template import ChosenTemplate
 from gateway.core.template import MissingVariable, TemplateFault
 from gateway.engine.action_requests import ContentRequest
 from gateway.engine.catalogue import Catalogue, Org, Sender
@@ -38,7 +39,9 @@ READ_AHEAD: Final = 64
 class SingleDraft:
     """A single message as it was asked for. Either `to` or `contact` is given.
 
-    `answers` is the inbound message that it replies to, `quotes` its provider's id.
+    `answers` is the inbound message that it replies to, `quotes` its provider's id. `chosen`: the version that is meant
+    by the id of its template, in the place of the one in use. `gated` false: it is sent whatever policies and opt-outs
+    say, as a sender's own test is.
     """
 
     content: ContentRequest
@@ -49,6 +52,8 @@ class SingleDraft:
     quotes: str | None = None
     requested_by: str | None = None
     any_template: bool = False  # also one that is not approved
+    chosen: ChosenTemplate | None = None
+    gated: bool = True
 
 
 class SingleMessages:
@@ -86,7 +91,7 @@ class SingleMessages:
         person = await self._person(org, sender, draft)
         checked = await self._read(org, draft)
         now = self._clock.now()
-        if draft.source != "test":
+        if draft.gated:
             await self._gate(sender, person, checked.content, draft, now)
         message = MessageId(self._ids.take())
         content = self._render(sender, checked.content, draft, person, message)
@@ -101,7 +106,7 @@ class SingleMessages:
                 source=draft.source,
                 category=checked.content.category,
                 content=_plain(content),
-                template=None if content.template is None else content.template.name,
+                template=content.template_name,
                 in_reply_to=draft.answers,
                 segments=sender.adapter.cost(content.outbound(message, 1, person.address))
                 if sender.charges_by_unit
@@ -118,7 +123,7 @@ class SingleMessages:
     async def _read(self, org: Org, draft: SingleDraft) -> CheckedContent:
         found = Findings()
         checked = await self._contents.read(
-            draft.content, org.name, found, bulk=False, at="", any_template=draft.any_template
+            draft.content, org.name, found, bulk=False, at="", any_template=draft.any_template, chosen=draft.chosen
         )
         found.raise_problems()
         assert checked is not None
@@ -204,6 +209,7 @@ class SingleMessages:
                 parameters=outbound.template.parameters,
                 details=template.details,
             ),
+            message_template=content.message_template,
             media=content.media,
             headers=outbound.headers,
             reply_to=content.reply_to,

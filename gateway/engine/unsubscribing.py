@@ -7,7 +7,7 @@ from typing import Final, Literal
 
 from gateway.core.links import Links
 from gateway.engine.catalogue import Catalogue
-from gateway.engine.contents import DEFAULT_CATEGORY
+from gateway.engine.content_checks import DEFAULT_CATEGORY
 from gateway.store.unsubscribes import LinkedMessage, UnsubscribeStore
 
 EVERYTHING: Final = "all"

@@ -86,7 +86,10 @@ class MediaView(msgspec.Struct, kw_only=True, frozen=True):
 
 
 class MessageView(msgspec.Struct, kw_only=True, frozen=True):
-    """A message, outbound or inbound. The texts of a bulk message are rendered again from what was sent."""
+    """A message, outbound or inbound. The texts of a bulk message are rendered again from what was sent.
+
+    `template_id` and `template_version`: of a template of ours, whatever became of it since.
+    """
 
     id: str
     direction: str
@@ -119,6 +122,8 @@ class MessageView(msgspec.Struct, kw_only=True, frozen=True):
     attempts: int
     button: str | None  # payload of the button that somebody pressed instead of writing
     media: list[MediaView]
+    template_id: str | None
+    template_version: int | None
     dry_run: bool | msgspec.UnsetType = msgspec.UNSET  # there, and true, only if the adapter was not called
 
 
@@ -285,7 +290,7 @@ def _action(text: str | None) -> ActionId | None:
 
 def message_view(read: ReadMessage) -> MessageView:
     """A message as the API shows it."""
-    message = read.message
+    message, made_from = read.message, read.texts.message_template
     return MessageView(
         id=format_id(MESSAGE, message.id),
         direction=message.direction,
@@ -307,6 +312,8 @@ def message_view(read: ReadMessage) -> MessageView:
             MediaView(url=one.url, content_type=one.content_type, filename=one.filename) for one in read.texts.media
         ],
         template=message.template or read.texts.template,
+        template_id=None if made_from is None else made_from.id,
+        template_version=None if made_from is None else made_from.version,
         category=message.category,
         code=message.code,
         reason=message.reason,

@@ -117,6 +117,7 @@ PARAMETERS = {
 
 MESSAGE = """id direction channel sender address contact_id status source bulk_action_id round in_reply_to link_reason
     subject text html template category code reason provider_code provider_ids segments requested_by created_at
+MORE = "button media template_id template_version dry_run"
     accepted_at sent_at delivered_at read_at attempts"""
 
 
@@ -165,14 +166,8 @@ def test_every_list_is_paged(doc: dict[str, Any]) -> None:
 
 def test_a_message_has_its_promised_fields_in_their_order(doc: dict[str, Any]) -> None:
     schemas = doc["components"]["schemas"]
-    assert list(schemas["MessageView"]["properties"]) == [*MESSAGE.split(), "button", "media", "dry_run"]
-    assert set(schemas["MessageWithHistory"]["properties"]) == {
-        *MESSAGE.split(),
-        "button",
-        "media",
-        "dry_run",
-        "history",
-    }
+    assert list(schemas["MessageView"]["properties"]) == [*MESSAGE.split(), *MORE.split()]
+    assert set(schemas["MessageWithHistory"]["properties"]) == {*MESSAGE.split(), *MORE.split(), "history"}
 
 
 def test_every_route_that_creates_takes_an_idempotency_key(doc: dict[str, Any], routes: list[Route]) -> None:
