@@ -12,9 +12,9 @@ from pathlib import Path
 from urllib.parse import urlencode, urlsplit
 
 from bench.measuring import cpu_seconds, free_port, import_contacts, peak_memory_mb, watch
+from gateway.testing.provider_faults import ReceiptTrouble
 from gateway.testing.smtp_process import SmtpProcess
 from gateway.testing.twilio_callbacks import receipt_call, signature_of
-from gateway.testing.provider_faults import ReceiptTrouble
 from gateway.testing.twilio_simulator import TwilioSimulator
 from tests.processes import GatewayProcess
 

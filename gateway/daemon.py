@@ -122,6 +122,7 @@ def _resources(installation: Installation, streams: EventStreams) -> Resources:
     return Resources(
         catalogue=catalogue,
         contacts=installation.contacts,
+        erasure=installation.erasure,
         consent=installation.consent,
         ledger=installation.ledger,
         bulk_actions=installation.bulk_actions,

@@ -26,7 +26,7 @@ from gateway.engine.contents import Contents
 from gateway.engine.conversations import Conversations
 from gateway.engine.crash import CrashPoints
 from gateway.engine.creation import ActionLimits
-from gateway.engine.engine import Engine
+from gateway.engine.engine import Engine, EngineSettings
 from gateway.engine.holds import SenderControl
 from gateway.engine.log import CommunicationLog
 from gateway.engine.message_templates import MessageTemplates
@@ -46,12 +46,14 @@ from gateway.store.contacts import ContactStore
 from gateway.store.conversations import ConversationStore
 from gateway.store.database import Database
 from gateway.store.deliveries import DeliveryStore
+from gateway.store.erasure import Erasure
 from gateway.store.events import EventStore
 from gateway.store.keys import KeyStore
 from gateway.store.ledger import Ledger
-from gateway.store.messages import MessageLog
 from gateway.store.message_templates import MessageTemplateStore
+from gateway.store.messages import MessageLog
 from gateway.store.releases import Notice
+from gateway.store.retention import Kept
 from gateway.store.secrets import Secrets
 from gateway.store.senders import SenderStore
 from gateway.store.singles import SingleStore
@@ -81,6 +83,7 @@ class Installation:
     conversations: Conversations
     unsubscribing: Unsubscribing
     contacts: ContactStore
+    erasure: Erasure
     consent: ConsentStore
     ledger: Ledger
     events: EventStore
@@ -135,8 +138,7 @@ async def _build(
     renderer = Renderer(plugins.filters)
     links = await _links(config, database)
     composer = Composer(renderer, catalogue.senders, catalogue.content_policies, links)
-    metrics = _metrics(catalogue)
-    crash = CrashPoints(hooks.crash_at)
+    metrics, crash = _metrics(catalogue), CrashPoints(hooks.crash_at)
     callbacks = CallbackStore(database, ids)
     templates = ProviderTemplates(TemplateStore(database, ids), catalogue, clock)
     webhooks = _webhooks(database, doors.poster, ids, clock, chance)
@@ -152,9 +154,7 @@ async def _build(
         metrics=metrics,
         crash=crash,
         node=f"{random.SystemRandom().getrandbits(64):016x}",
-        link_within=config.conversations.link_within,
-        notice=_notice(config, catalogue),
-        reconcile_cron=config.reconcile.schedule,
+        settings=_engine_settings(config, catalogue),
     )
     message_templates = MessageTemplates(MessageTemplateStore(database, ids), templates)
     supplied = frozenset() if links.public_url is None else frozenset({UNSUBSCRIBE_URL})
@@ -192,6 +192,7 @@ async def _build(
         conversations=Conversations(ConversationStore(database), log, catalogue, singles),
         unsubscribing=Unsubscribing(links, UnsubscribeStore(database, ids, clock), catalogue),
         contacts=ContactStore(database, ids, clock),
+        erasure=Erasure(database, clock, catalogue.channels),
         consent=ConsentStore(database, ids, clock),
         ledger=Ledger(database),
         events=EventStore(database),
@@ -227,6 +228,16 @@ def _webhooks(database: Database, poster: Poster, ids: IdSequence, clock: Clock,
         loop=Webhooks(deliveries, poster, clock, chance.random),
         clock=clock,
         refusal=poster.refusal,
+    )
+
+
+def _engine_settings(config: Config, catalogue: Catalogue) -> EngineSettings:
+    kept = config.retention
+    return EngineSettings(
+        link_within=config.conversations.link_within,
+        notice=_notice(config, catalogue),
+        reconcile_cron=config.reconcile.schedule,
+        kept=Kept(messages=kept.messages, events=kept.events, callbacks=kept.callbacks),
     )
 
 

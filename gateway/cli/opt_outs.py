@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import click
 
-from gateway.cli.contacts import pieces
-from gateway.cli.frame import FAILED, Frame, fail, framed, org_of
+from gateway.cli.contacts import pieces, write_new
+from gateway.cli.frame import FAILED, Frame, framed, org_of
 from gateway.engine.opt_outs import import_opt_outs
 from gateway.http.opt_out_files import ledger_csv, opt_outs_csv
 
@@ -51,17 +50,5 @@ async def export(frame: Frame, file: Path, history: bool, org: str | None) -> No
     async with frame.installation() as installation:
         owner = org_of(installation, org).id
         source = ledger_csv(installation.ledger, owner) if history else opt_outs_csv(installation.consent, owner)
-        size = await _write(file, source)
+        size = await write_new(file, source)
     frame.show({"file": str(file), "bytes": size}, lambda: click.echo(f"{file}: {size:,} bytes."))
-
-
-async def _write(file: Path, source: AsyncIterator[bytes]) -> int:
-    try:
-        with file.open("xb") as out:
-            async for piece in source:
-                out.write(piece)
-            return out.tell()
-    except FileExistsError:
-        fail(f"{file} exists already; choose another name.")
-    except OSError as exc:
-        fail(f"{file} cannot be written: {exc.strerror}.")

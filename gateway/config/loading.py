@@ -21,6 +21,7 @@ from gateway.config.settings import (
     Org,
     Plugins,
     Reconcile,
+    Retention,
     Sender,
     Server,
     Store,
@@ -58,6 +59,7 @@ class Config:
     limits: Limits = field(default_factory=Limits)
     conversations: Conversations = field(default_factory=Conversations)
     files: Files = field(default_factory=Files)
+    retention: Retention = field(default_factory=Retention)
     webhooks: Webhooks = field(default_factory=Webhooks)
     logging: Logging = field(default_factory=Logging)
     origins: Origins = field(default_factory=Origins)
@@ -120,6 +122,7 @@ def load(path: Path, environ: Mapping[str, str]) -> Config:
         limits=document.limits,
         conversations=document.conversations,
         files=document.files,
+        retention=document.retention,
         webhooks=document.webhooks,
         logging=document.logging,
         origins=origins,

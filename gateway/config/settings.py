@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import timedelta
 from typing import Annotated, Any, Literal
 
 from msgspec import Meta, Struct, field
@@ -115,6 +116,24 @@ class Webhooks(Section, frozen=True, kw_only=True):
     allow_private: bool = False  # they may be on this machine and its networks; `admin` keys then can make us ask those
 
 
+class Retention(Section, frozen=True, kw_only=True):
+    """`[retention]`: how long what is kept. Deleted contacts are forgotten after 30 days."""
+
+    messages: Duration | None = None  # their texts and addresses; None: for ever
+    events: Duration = Duration(days=30)  # a webhook that comes back later than this has missed some
+    callbacks: Duration = Duration(days=7)  # as they came, to be read again
+
+    def __post_init__(self) -> None:
+        shortest = {"messages": 30, "events": 8, "callbacks": 1}
+        short = [
+            f"{name} must be {days} days or more"
+            for name, days in shortest.items()
+            if getattr(self, name) is not None and getattr(self, name) < timedelta(days=days)
+        ]
+        if short:
+            raise ValueError("; ".join(short) + ".")
+
+
 class Logging(Section, frozen=True, kw_only=True):
     """`[logging]`: what is written to standard error."""
 
@@ -141,5 +160,6 @@ class Document(Section, frozen=True, kw_only=True):
     limits: Limits = Limits()
     conversations: Conversations = Conversations()
     files: Files = Files()
+    retention: Retention = Retention()
     webhooks: Webhooks = Webhooks()
     logging: Logging = Logging()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Final
 
@@ -33,11 +34,14 @@ from gateway.store.callbacks import CallbackStore
 from gateway.store.candidates import Candidates
 from gateway.store.creators import CreatorStore
 from gateway.store.database import Database
+from gateway.store.erasure import Erasure
+from gateway.store.events import EventStore
 from gateway.store.facts import FactStore
 from gateway.store.housekeeping import Housekeeping
 from gateway.store.operations import OperationStore
 from gateway.store.recovery import Recovery
 from gateway.store.releases import Notice, Releases
+from gateway.store.retention import Kept, Retention
 from gateway.store.senders import SenderStore
 from gateway.store.sweeps import Sweep, Sweeps
 from gateway.store.turns import TurnStore
@@ -47,6 +51,16 @@ RECONCILE_CRON: Final = "*/5 * * * *"
 OPEN_RETRY: Final = timedelta(seconds=30)  # an adapter that could not open is tried again this often
 RUN_RETRY: Final = timedelta(seconds=5)  # an adapter whose `run` raised is started again after this
 CLOSE_SECONDS: Final = 5.0  # what the contract gives an adapter to close
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EngineSettings:
+    """What the operator says of the loops."""
+
+    link_within: timedelta = LINK_WITHIN
+    notice: Notice | None = None
+    reconcile_cron: str = RECONCILE_CRON
+    kept: Kept = field(default_factory=Kept)
 
 
 class Engine:
@@ -66,14 +80,13 @@ class Engine:
         metrics: EngineMetrics,
         crash: CrashPoints,
         node: str,
-        link_within: timedelta = LINK_WITHIN,
-        notice: Notice | None = None,
-        reconcile_cron: str = RECONCILE_CRON,
+        settings: EngineSettings | None = None,
     ) -> None:
+        chosen = settings or EngineSettings()
         self._catalogue = catalogue
         self._clock = clock
         self._log = structlog.get_logger("gateway.engine")
-        releases = Releases(database, ids, notice)
+        releases = Releases(database, ids, chosen.notice)
         senders = SenderStore(database)
         facts = FactStore(database)
         tools = LaneTools(
@@ -108,15 +121,17 @@ class Engine:
             clock,
             crash,
             metrics,
-            link_within=link_within,
+            link_within=chosen.link_within,
             look=self._look,
             released=self._released,
         )
         self._operations = Operations(OperationStore(database), catalogue, clock, self._look)
         recovery = Recovery(database, node)
         self._reconciler = Reconciler(recovery, catalogue, composer, clock, self._returned, self._look)
+        erasure = Erasure(database, clock, catalogue.channels)
+        retention = Retention(database, chosen.kept, EventStore(database), callbacks, erasure)
         self._timetable = Timetable(
-            reconcile_cron, Housekeeping(database), callbacks, recovery, releases, clock, metrics, self._look
+            chosen.reconcile_cron, Housekeeping(database), retention, recovery, releases, clock, metrics, self._look
         )
         self._running = asyncio.Event()
 

@@ -13,10 +13,10 @@ from gateway.clock import Clock
 from gateway.core.recur import next_run
 from gateway.engine.metrics import SendMetrics
 from gateway.errors import StoreUnavailable
-from gateway.store.callbacks import CallbackStore
 from gateway.store.housekeeping import Housekeeping
 from gateway.store.recovery import Recovery
 from gateway.store.releases import Releases
+from gateway.store.retention import Retention
 
 BEAT: Final = timedelta(seconds=30)
 STOOD_STILL: Final = timedelta(hours=1)  # what is later than this asks before it goes on
@@ -29,7 +29,7 @@ class Timetable:
         self,
         cron: str,
         housekeeping: Housekeeping,
-        callbacks: CallbackStore,
+        retention: Retention,
         recovery: Recovery,
         releases: Releases,
         clock: Clock,
@@ -38,7 +38,7 @@ class Timetable:
     ) -> None:
         self._cron = cron
         self._housekeeping = housekeeping
-        self._callbacks = callbacks
+        self._retention = retention
         self._recovery = recovery
         self._releases = releases
         self._clock = clock
@@ -74,7 +74,7 @@ class Timetable:
     async def _reconcile(self, now: datetime) -> None:
         lapsed = await self._recovery.lose_sight(now, everything=False)
         await self._housekeeping.purge(now)
-        await self._callbacks.purge(now)
+        await self._retention.purge(now)
         drifted = await self._housekeeping.recount()
         for action in drifted:
             self._log.error("books_repaired", action=action)

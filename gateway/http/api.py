@@ -15,6 +15,7 @@ from gateway.engine.log import CommunicationLog
 from gateway.engine.provider_templates import ProviderTemplates
 from gateway.engine.singles import SingleMessages
 from gateway.http.bulk_actions import bulk_action_routes
+from gateway.http.contact_files import contact_file_routes
 from gateway.http.contact_import import import_routes
 from gateway.http.contacts import contact_routes
 from gateway.http.conversations import conversation_routes
@@ -34,6 +35,7 @@ from gateway.store.allowances import Allowances
 from gateway.store.callbacks import CallbackStore
 from gateway.store.consent import ConsentStore
 from gateway.store.contacts import ContactStore
+from gateway.store.erasure import Erasure
 from gateway.store.events import EventStore
 from gateway.store.keys import KeyStore
 from gateway.store.ledger import Ledger
@@ -45,6 +47,7 @@ class Resources:
 
     catalogue: Catalogue
     contacts: ContactStore
+    erasure: Erasure
     consent: ConsentStore
     ledger: Ledger
     bulk_actions: BulkActions
@@ -71,6 +74,7 @@ def api_routes(resources: Resources) -> list[Route]:
     routes = [
         *me_routes(resources.keys, catalogue, resources.allowances, resources.caps, resources.creations_per_minute),
         *operation_routes(catalogue, MessageRequest),
+        *contact_file_routes(resources.contacts, resources.erasure, catalogue),
         *contact_routes(resources.contacts, catalogue),
         *import_routes(resources.contacts, catalogue),
         *explain_routes(resources.explainer, catalogue),

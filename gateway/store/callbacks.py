@@ -22,7 +22,6 @@ from gateway.store.receipts import ReceiptContext, merge_receipts, message_meant
 from gateway.store.templates import change_template
 from gateway.store.wishes import Wish, record_wish
 
-KEPT: Final = timedelta(days=7)  # a callback can be replayed for so long after it came
 PARKED: Final = timedelta(hours=24)  # a receipt waits for its message for so long
 PURGE_STEP: Final = 5_000  # callbacks removed in one transaction
 
@@ -195,9 +194,9 @@ class CallbackStore:
             for sender, kept, waiting, bad, newest in rows
         }
 
-    async def purge(self, now: datetime) -> None:
+    async def purge(self, now: datetime, kept: timedelta) -> None:
         """Remove what was read long ago, and parked receipts whose message never came."""
-        before = first_id(now - KEPT)
+        before = first_id(now - kept)
         removed = PURGE_STEP
         while removed == PURGE_STEP:
             removed = await self._database.write(

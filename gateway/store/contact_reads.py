@@ -51,7 +51,7 @@ _SEARCHED = ("public_id", "name", "first_name", "last_name", "email", "phone", "
 
 def conditions(org: OrgId, wanted: ContactFilter, after: str | None) -> tuple[str, tuple[object, ...]]:
     """A SQL condition on `contacts AS c`, and its parameters."""
-    where = ["c.org = ?", "c.deleted_at IS NOT NULL" if wanted.deleted else "c.deleted_at IS NULL"]
+    where = ["c.org = ?", "c.deleted_at > 0" if wanted.deleted else "c.deleted_at IS NULL"]
     parameters: list[object] = [org]
     if after is not None:
         where.append("c.public_id > ?")

@@ -67,6 +67,17 @@ class ContactStore:
         where, parameters = conditions(org, wanted, after)
         return await self._database.read(lambda conn: contact_rows(conn, where, parameters, limit, channels))
 
+    async def attribute_names(self, org: OrgId) -> tuple[str, ...]:
+        """The names of all attributes that any contact has."""
+        rows = await self._database.read(
+            lambda conn: conn.execute(
+                "SELECT DISTINCT j.key FROM contacts AS c CROSS JOIN json_each(c.attributes) AS j "
+                "WHERE c.org = ? AND c.deleted_at IS NULL AND c.attributes IS NOT NULL ORDER BY j.key",
+                (org,),
+            ).fetchall()
+        )
+        return tuple(name for (name,) in rows)
+
     async def delete(self, org: OrgId, public_id: str) -> bool:
         """Delete softly: it can be restored for thirty days, and its opt-outs stay. False if there is none."""
         now = to_micros(self._clock.now())

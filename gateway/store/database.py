@@ -19,6 +19,7 @@ from typing import Any, Final, Self, TypeVar
 
 import sqlite_utils
 
+from gateway.core.suppression import HASH_FUNCTION, hasher
 from gateway.errors import SchemaTooNew, StoreUnavailable
 from gateway.store.migrations import MIGRATIONS, NEWEST
 
@@ -84,6 +85,9 @@ class Database:
         self.path = path
         self._conn = connect(path)
         migrate(self._conn)
+        (secret,) = self._conn.execute("SELECT value FROM meta WHERE name = 'secret'").fetchone()
+        self._hash = hasher(bytes.fromhex(secret))
+        self._conn.create_function(HASH_FUNCTION, 2, self._hash, deterministic=True)
         self._queue: SimpleQueue[_Request | None] = SimpleQueue()
         self._closed = False
         self._writer = threading.Thread(target=self._write_loop, name="gateway-writer", daemon=True)
@@ -139,6 +143,7 @@ class Database:
         conn: sqlite3.Connection | None = getattr(self._local, "conn", None)
         if conn is None:
             conn = connect(self.path, readonly=True, cache_kib=READER_CACHE_KIB)
+            conn.create_function(HASH_FUNCTION, 2, self._hash, deterministic=True)
             self._local.conn = conn
             self._read_connections.append(conn)
         try:

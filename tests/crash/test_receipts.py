@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from gateway.testing.smtp_process import SmtpProcess
 from gateway.testing.provider_faults import ReceiptTrouble
+from gateway.testing.smtp_process import SmtpProcess
 from gateway.testing.twilio_simulator import TwilioSimulator
 from tests.crash.test_crash import wait_until_final
 from tests.processes import GatewayProcess

@@ -11,13 +11,13 @@ from gateway.core.ids import IdSequence, OrgId
 from gateway.core.people import Match
 from gateway.engine.catalogue import Catalogue
 from gateway.engine.contact_import import (
-    LINE_BYTES_MAX,
     REJECTIONS_LISTED_MAX,
     Form,
     ImportReport,
     Target,
     import_contacts,
 )
+from gateway.engine.lines import LINE_BYTES_MAX
 from gateway.engine.people import bad_channels, reader_for
 from gateway.errors import Invalid
 from gateway.store.contact_reads import ContactFilter, ContactRow

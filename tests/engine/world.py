@@ -37,7 +37,7 @@ from gateway.core.template import Renderer
 from gateway.engine.catalogue import Catalogue, Org, Sender
 from gateway.engine.composing import Composer
 from gateway.engine.crash import CrashPoints
-from gateway.engine.engine import Engine
+from gateway.engine.engine import Engine, EngineSettings
 from gateway.engine.webhooks import Webhooks
 from gateway.store.callbacks import CallbackStore
 from gateway.store.codec import to_json, to_micros
@@ -236,9 +236,11 @@ class World:
             metrics=SilentMetrics(),
             crash=CrashPoints(),
             node=f"node-{next(self._nodes)}",
-            notice=None
-            if self._operator is None
-            else Notice(sender=sender.id, org=org.id, channel="email", address=self._operator),
+            settings=EngineSettings(
+                notice=None
+                if self._operator is None
+                else Notice(sender=sender.id, org=org.id, channel="email", address=self._operator)
+            ),
         )
         self._task = asyncio.create_task(self.engine.run())
         await self.settle()

@@ -18,6 +18,7 @@ def every_route() -> list[Route]:
         Resources(
             catalogue=make_catalogue(),
             contacts=nothing,
+            erasure=nothing,
             consent=nothing,
             ledger=nothing,
             bulk_actions=nothing,

@@ -30,6 +30,8 @@ PROMISED = {
     "GET /v1/contacts/{id}": ["members.read"],
     "DELETE /v1/contacts/{id}": EDIT,
     "POST /v1/contacts/{id}/restore": EDIT,
+    "POST /v1/contacts/{id}/erase": EDIT,
+    "GET /v1/contacts/export": ["members.read"],
     "GET /v1/contacts/{id}/messages": ["members.read"],
     "GET /v1/contacts/{id}/explain": ["members.read"],
     "POST /v1/bulk-actions": EDIT,
@@ -115,9 +117,9 @@ PARAMETERS = {
     },
 }
 
+MORE = "button media template_id template_version dry_run"
 MESSAGE = """id direction channel sender address contact_id status source bulk_action_id round in_reply_to link_reason
     subject text html template category code reason provider_code provider_ids segments requested_by created_at
-MORE = "button media template_id template_version dry_run"
     accepted_at sent_at delivered_at read_at attempts"""
 
 

@@ -1,4 +1,4 @@
-"""What the daemon serves is what its document says: every operation asked at random, and no answer that is not in it."""
+"""What the daemon serves is what its document says: every operation asked at random, no answer that is not in it."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ STREAM = r"^/v1/events/stream"  # never ends
 
 @pytest.fixture
 async def story(tmp_path: Path) -> AsyncIterator[Story]:
-    """With everything that a random caller may find: people, an action, a conversation is not needed."""
+    """A running gateway."""
     async with story_in(tmp_path) as told:
         yield told
 
