@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Annotated, Final, Literal
 
-from msgspec import Meta, Struct
+from msgspec import Meta, Struct, field
 
 from gateway import Inbound, InboundFacts, InboundPolicy, Reaction
 from gateway_optout.words import LANGUAGES, Language, folded
@@ -32,8 +32,8 @@ class KeywordSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     """More words to ask for help with."""
     ignore: tuple[Word, ...] = ()
     """Words of the lists that mean something else to your people, such as "end"."""
-    categories: dict[Word, Word] = {}
-    """Words by which people leave one category only: { "stop news" = "newsletter" }."""
+    categories: dict[Word, Word] = field(default_factory=lambda: {"stop promotions": "marketing"})
+    """Words by which people leave one category only: { "stop news" = "newsletter" }. WhatsApp's own button is one."""
     goodbye: Text | None = None
     """The one text that answers who left. `{org}` is the org's title. Unset: one in the language of the word."""
     welcome: Text | None = None

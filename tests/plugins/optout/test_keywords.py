@@ -92,6 +92,12 @@ def test_a_word_may_be_about_one_category() -> None:
     assert (reaction.wish, reaction.category) == ("out", "newsletter")
 
 
+def test_whatsapp_s_own_button_is_about_marketing_alone() -> None:
+    reaction = read("Stop promotions", button="Stop promotions")
+    assert reaction is not None
+    assert (reaction.wish, reaction.category) == ("out", "marketing")
+
+
 def test_a_pressed_button_is_a_wish_by_its_payload_or_its_text() -> None:
     settings = {"out": ["STOP_PROMOTIONS"]}
     by_payload = read("No thanks", button="STOP_PROMOTIONS", **settings)
