@@ -131,6 +131,7 @@ def _resources(installation: Installation, streams: EventStreams) -> Resources:
         control=installation.control,
         conversations=installation.conversations,
         templates=installation.templates,
+        template_desk=installation.template_desk,
         callbacks=installation.callbacks,
         events=installation.events,
         streams=streams,

@@ -32,6 +32,7 @@ from gateway.engine.log import CommunicationLog
 from gateway.engine.message_templates import MessageTemplates
 from gateway.engine.provider_templates import ProviderTemplates
 from gateway.engine.singles import SingleMessages
+from gateway.engine.template_desk import TemplateDesk
 from gateway.engine.unsubscribing import Unsubscribing
 from gateway.engine.webhooks import Webhooks
 from gateway.errors import ConfigError
@@ -80,6 +81,7 @@ class Installation:
     log: CommunicationLog
     callbacks: CallbackStore
     templates: ProviderTemplates
+    template_desk: TemplateDesk
     conversations: Conversations
     unsubscribing: Unsubscribing
     contacts: ContactStore
@@ -156,9 +158,8 @@ async def _build(
         node=f"{random.SystemRandom().getrandbits(64):016x}",
         settings=_engine_settings(config, catalogue),
     )
-    message_templates = MessageTemplates(MessageTemplateStore(database, ids), templates)
-    supplied = frozenset() if links.public_url is None else frozenset({UNSUBSCRIBE_URL})
-    contents = Contents(catalogue, renderer, templates, message_templates, doors.files.describe, supplied)
+    own_templates = MessageTemplateStore(database, ids)
+    contents = _contents(catalogue, renderer, templates, own_templates, doors.files, links)
     bulk_actions = BulkActions(
         database,
         catalogue,
@@ -171,9 +172,9 @@ async def _build(
         limits=_limits(config, hooks),
         crash=crash,
     )
-    singles = SingleMessages(
-        catalogue, engine.gatekeepers, SingleStore(database), contents, composer, ids, clock, engine.nudge
-    )
+    people = SingleStore(database)
+    singles = SingleMessages(catalogue, engine.gatekeepers, people, contents, composer, ids, clock, engine.nudge)
+    desk = TemplateDesk(own_templates, templates, contents, composer, people, singles, catalogue, clock)
     log = CommunicationLog(MessageLog(database), catalogue, composer)
     return Installation(
         config=config,
@@ -189,6 +190,7 @@ async def _build(
         log=log,
         callbacks=callbacks,
         templates=templates,
+        template_desk=desk,
         conversations=Conversations(ConversationStore(database), log, catalogue, singles),
         unsubscribing=Unsubscribing(links, UnsubscribeStore(database, ids, clock), catalogue),
         contacts=ContactStore(database, ids, clock),
@@ -211,6 +213,18 @@ def _metrics(catalogue: Catalogue) -> Metrics:
 async def _links(config: Config, database: Database) -> Links:
     public_url = config.server.public_url
     return Links(await Secrets(database).own(), None if public_url is None else public_url.rstrip("/"))
+
+
+def _contents(
+    catalogue: Catalogue,
+    renderer: Renderer,
+    provided: ProviderTemplates,
+    own: MessageTemplateStore,
+    files: FileFetcher,
+    links: Links,
+) -> Contents:
+    supplied = frozenset() if links.public_url is None else frozenset({UNSUBSCRIBE_URL})
+    return Contents(catalogue, renderer, provided, MessageTemplates(own, provided), files.describe, supplied)
 
 
 def _limits(config: Config, hooks: TestHooks) -> ActionLimits:

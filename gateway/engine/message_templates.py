@@ -7,7 +7,7 @@ from typing import Final
 import msgspec
 
 from gateway.core.content import MessageContent
-from gateway.core.ids import TEMPLATE, OrgId, format_id, parse_id
+from gateway.core.ids import TEMPLATE, format_id, parse_id
 from gateway.core.message_template import ChosenTemplate, MessageTemplateUse, TemplateSource, TemplateStatus
 from gateway.engine.action_requests import ContentRequest
 from gateway.engine.catalogue import Sender
@@ -15,8 +15,7 @@ from gateway.engine.findings import Findings
 from gateway.engine.provider_templates import ProviderTemplates
 from gateway.store.message_templates import MessageTemplate, MessageTemplateStore, TemplateVersion
 
-_TEXTS: Final = ("body", "html")
-_BRINGS: Final = ("subject", *_TEXTS, "media", "provider_template")
+_BRINGS: Final = ("subject", "body", "html", "media", "provider_template")
 
 
 class MessageTemplates:
@@ -64,11 +63,6 @@ class MessageTemplates:
             found.problem(f"{at}/template", detail)
             return None
         return template
-
-    async def of_org(self, org: OrgId, id: str) -> MessageTemplate | None:
-        """One of the org's, also one that was deleted, by its id."""
-        number = parse_id(TEMPLATE, id)
-        return None if number is None else await self._store.find(org, number)
 
 
 def chosen_version(template: MessageTemplate, version: TemplateVersion) -> ChosenTemplate:

@@ -185,6 +185,7 @@ class SingleMessages:
         """The texts as they will be sent. Invalid names the field that cannot be written."""
         values = {**person.values, **{k: v for k, v in draft.content.variables.items() if v is not None}}
         about = "/body" if content.template is None else "/parameters"
+        about = about if content.message_template is None else "/variables"
         try:
             compiled = self._composer.compile(content, "reply" if draft.source == "reply" else "api")
             outbound = compiled.render(message, 1, person.address, values)

@@ -14,6 +14,7 @@ from gateway.engine.holds import SenderControl
 from gateway.engine.log import CommunicationLog
 from gateway.engine.provider_templates import ProviderTemplates
 from gateway.engine.singles import SingleMessages
+from gateway.engine.template_desk import TemplateDesk
 from gateway.http.bulk_actions import bulk_action_routes
 from gateway.http.contact_files import contact_file_routes
 from gateway.http.contact_import import import_routes
@@ -56,6 +57,7 @@ class Resources:
     control: SenderControl
     conversations: Conversations
     templates: ProviderTemplates
+    template_desk: TemplateDesk
     callbacks: CallbackStore
     events: EventStore
     streams: EventStreams
@@ -82,7 +84,7 @@ def api_routes(resources: Resources) -> list[Route]:
         *message_routes(resources.log, resources.singles, catalogue),
         *conversation_routes(resources.conversations, resources.log, catalogue),
         *opt_out_routes(resources.consent, resources.ledger, catalogue),
-        *template_routes(resources.templates, catalogue),
+        *template_routes(resources.template_desk, resources.templates, resources.log, catalogue),
         *sender_routes(catalogue, resources.control, resources.callbacks),
         *event_routes(resources.events, resources.streams),
         *webhook_routes(resources.webhooks),

@@ -27,6 +27,7 @@ def every_route() -> list[Route]:
             control=nothing,
             conversations=nothing,
             templates=nothing,
+            template_desk=nothing,
             callbacks=nothing,
             events=nothing,
             streams=nothing,

@@ -63,6 +63,7 @@ BODIES: Mapping[str, Any] = {
     "POST /v1/bulk-actions/{id}/resolve": {"recipients": "all", "as": "sent"},
     "POST /v1/bulk-actions/{id}/retry": {"states": ["failed"]},
     "POST /v1/conversations/{id}/reply": {"body": "Hello"},
+    "POST /v1/templates/{id}/test": {"to": "own@example.org"},
     "POST /v1/webhooks/{id}/replay": {"after": 0},
 }
 QUERIES: Mapping[str, Mapping[str, str]] = {"GET /v1/contacts/{id}/explain": {"channel": "email"}}
@@ -134,6 +135,7 @@ WATCHED = {
     "conversations": "id, last_message, unread, assigned_to",
     "opt_outs": "id, reason",
     "templates": "id, status, synced_at",
+    "message_templates": "id, name, latest, in_use, revision, deleted_at",
     "webhooks": "id, revision, secret, disabled",
     "api_keys": "id, permissions, secret_hash, revoked_at",
     "senders": "id, held",
@@ -198,6 +200,11 @@ async def make_conversation(house: House) -> str:
 
 
 async def make_template(house: House) -> str:
+    body = {"channel": "email", "name": f"own-{next(iter(house.numbers))}", "subject": "Own", "body": "Hello"}
+    return await house.post("/v1/templates", body)
+
+
+async def make_provider_template(house: House) -> str:
     number = next(iter(house.numbers)) + 1
     await house.story.installation.database.write(
         lambda conn: conn.execute(
@@ -206,7 +213,7 @@ async def make_template(house: House) -> str:
             (number,),
         )
     )
-    return str((await house.story.get("/v1/templates"))["items"][0]["id"])
+    return str((await house.story.get("/v1/templates?kind=provider"))["items"][0]["id"])
 
 
 async def make_opt_out(house: House) -> str:
@@ -237,7 +244,10 @@ MAKERS: Mapping[str, Maker] = {
     "webhooks": make_webhook,
     "keys": make_key,
 }
-MAKERS_FOR: Mapping[str, Maker] = {"POST /v1/contacts/{id}/restore": make_deleted_contact}
+MAKERS_FOR: Mapping[str, Maker] = {
+    "POST /v1/contacts/{id}/restore": make_deleted_contact,
+    "GET /v1/templates/{id}": make_provider_template,
+}
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
