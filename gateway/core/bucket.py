@@ -25,9 +25,9 @@ class Bucket:
             return replace(self, at=now)
         return replace(self, tokens=min(self.burst, self.tokens + seconds * self.rate), at=now)
 
-    def affords(self, cost: float) -> bool:
-        """Whether a message of this cost may go now."""
-        return self.tokens >= min(cost, self.burst)
+    def affords(self, cost: float, *, besides: float = 0) -> bool:
+        """Whether a message of this cost may go now, beside others that are about to."""
+        return self.tokens - besides >= min(cost, self.burst)
 
     def spent(self, cost: float) -> Bucket:
         """The bucket after a message of this cost."""

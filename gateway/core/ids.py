@@ -37,16 +37,17 @@ LAST_ID: Final = (1 << 63) - 1  # that there can ever be
 _ALPHABET: Final = "0123456789abcdefghjkmnpqrstvwxyz"
 _VALUES: Final = {letter: value for value, letter in enumerate(_ALPHABET)}
 _DIGITS = 13  # 13 x 5 = 65 bits hold 63
+_PAIRS: Final = tuple(first + second for first in _ALPHABET for second in _ALPHABET)  # ten bits at once
 _SEQUENCE_BITS = 21  # 2,097,152 ids in one millisecond; 42 bits of milliseconds last until the year 2109
 
 
 def format_id(prefix: str, number: int) -> str:
     """`format_id("ba", 5)` is `"ba_0000000000005"`."""
-    digits = []
-    for _ in range(_DIGITS):
-        number, digit = divmod(number, 32)
-        digits.append(_ALPHABET[digit])
-    return f"{prefix}_{''.join(reversed(digits))}"
+    pairs = _PAIRS
+    return (
+        f"{prefix}_{_ALPHABET[number >> 60]}{pairs[number >> 50 & 1023]}{pairs[number >> 40 & 1023]}"
+        f"{pairs[number >> 30 & 1023]}{pairs[number >> 20 & 1023]}{pairs[number >> 10 & 1023]}{pairs[number & 1023]}"
+    )
 
 
 def parse_id(prefix: str, text: str) -> int | None:

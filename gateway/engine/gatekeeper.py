@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
 
+import msgspec
+
 from gateway.contract import Allow, Defer, Deny, Facts, Outbound, Rejected, SendPolicy, Verdict
 from gateway.core.ids import ACTION as ACTION_PREFIX
 from gateway.core.ids import ActionId, ContactKey, IdSequence, MessageId, format_id
@@ -28,8 +30,7 @@ from gateway.store.facts import FactStore, SentCounts
 Source = Literal["bulk_action", "api", "reply", "campaign"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Prepared:
+class Prepared(msgspec.Struct, frozen=True, kw_only=True):
     """A message that passed the gate, rendered. `frozen`: the values its templates use.
 
     `judged_at`: when the policies let it pass; None where there are none, and time changes nothing.

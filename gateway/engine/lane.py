@@ -79,8 +79,8 @@ class Lane:
             awaits_receipts=sender.awaits_receipts,
             receipt_deadline=micros_of(sender.receipt_deadline),
         )
-        self._feeds: dict[tuple[ActionId, int], Feed] = {}
-        self._order: deque[tuple[ActionId, int]] = deque()
+        self._feeds: dict[ActionId, Feed] = {}
+        self._order: deque[ActionId] = deque()
         self._nudge = asyncio.Event()
         self._workers = Workers(sender, tools.crash, tools.metrics, self._nudge.set)
         self._pace = Pace(sender, tools.clock.now())
@@ -102,9 +102,9 @@ class Lane:
 
     def rewind(self, action: ActionId) -> None:
         """Recipients of this action went back to pending by another hand than this lane's."""
-        for (id, _), feed in self._feeds.items():
-            if id == action:
-                feed.rewind()
+        feed = self._feeds.get(action)
+        if feed is not None:
+            feed.rewind()
         self._nudge.set()
 
     async def drain(self) -> None:
@@ -118,8 +118,7 @@ class Lane:
         now = self._tools.clock.now()
         self._pace.restore(await self._tools.turns.pace(self.sender.id, self._pace.day), now)
         async with asyncio.TaskGroup() as group:
-            for _ in range(self.sender.concurrency):
-                group.create_task(self._workers.run())
+            group.create_task(self._workers.run())
             group.create_task(self._turns())
 
     async def _turns(self) -> None:
@@ -146,15 +145,17 @@ class Lane:
             return
         self._poll_at = now + POLL
         await self._hold.refresh()
-        actions = {(action.id, action.round): action for action in await self._tools.candidates.actions(self.sender.id)}
-        for key in self._feeds.keys() - actions.keys():
-            await self._feeds.pop(key).close()
-            self._order.remove(key)
-        for key, action in actions.items():
-            if key in self._feeds:
-                self._feeds[key].update(action)
+        actions = {action.id: action for action in await self._tools.candidates.actions(self.sender.id)}
+        for id, feed in list(self._feeds.items()):
+            if id not in actions or actions[id].round != feed.action.round:
+                del self._feeds[id]
+                self._order.remove(id)
+                await feed.close()
+        for id, action in actions.items():
+            if id in self._feeds:
+                self._feeds[id].update(action)
             else:
-                self._feeds[key] = Feed(
+                self._feeds[id] = Feed(
                     action,
                     self.sender,
                     self._gatekeeper,
@@ -162,8 +163,8 @@ class Lane:
                     self._tools.composer,
                     self._nudge.set,
                 )
-                self._order.append(key)
-            self._feeds[key].rouse()
+                self._order.append(id)
+            self._feeds[id].rouse()
         self._singles.rouse()
         await self._explain(now)
 
@@ -220,25 +221,25 @@ class Lane:
             return batch
         places = self._pace.left_today(places)
         await self._singles.refill(now)
-        while places > 0 and self._singles.ready and batch.spent.affords(self._singles.ready[0].cost):
+        while places > 0 and self._singles.ready and batch.affords(self._singles.ready[0]):
             prepared = self._singles.ready.popleft()
             batch.singles.append(prepared)
-            batch.spent = batch.spent.spent(prepared.cost)
+            batch.cost += prepared.cost
             places -= 1
         self._choose_bulk(now, places, batch)
         return batch
 
     def _choose_bulk(self, now: datetime, places: int, batch: Wanted) -> None:
         """The actions take turns, each giving a fair part of the places."""
-        active = [key for key in self._order if self._prepare(self._feeds[key], now)]
+        active = [id for id in self._order if self._prepare(self._feeds[id], now)]
         self._order.rotate(-1)
         share = max(1, places // max(1, len(active)))
         while places > 0 and active:
-            for key in list(active):
-                taken = self._take(self._feeds[key], min(share, places), now, batch)
+            for id in list(active):
+                taken = self._take(self._feeds[id], min(share, places), now, batch)
                 places -= taken
-                if taken < min(share, places + taken) or not self._feeds[key].ready:
-                    active.remove(key)
+                if taken < min(share, places + taken) or not self._feeds[id].ready:
+                    active.remove(id)
                 if places == 0:
                     return
 
@@ -250,7 +251,7 @@ class Lane:
         taken = 0
         wanted = batch.bulk.setdefault(feed.action.id, [])
         while taken < most and (prepared := feed.front(now)) is not None:
-            if not batch.spent.affords(prepared.cost):
+            if not batch.affords(prepared):
                 break
             feed.ready.popleft()
             assert prepared.candidate is not None
@@ -258,7 +259,7 @@ class Lane:
                 feed.defer_until_open(prepared.candidate, now)
                 continue
             wanted.append(prepared)
-            batch.spent = batch.spent.spent(prepared.cost)
+            batch.cost += prepared.cost
             taken += 1
         return taken
 
@@ -383,7 +384,7 @@ class Lane:
                 self._poll_at = None
 
     def _feed_of(self, prepared: Prepared) -> Feed | None:
-        return next((feed for (id, _), feed in self._feeds.items() if id == prepared.action), None)
+        return None if prepared.action is None else self._feeds.get(prepared.action)
 
     def _wake_at(self, now: datetime) -> datetime:
         """When to look again if nobody nudges: the next poll, retry, token."""

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Literal
 
+import msgspec
+
 from gateway.contract import Accepted, Misconfigured, OptedOut, Outcome, Rejected, Retry, Unknown
 from gateway.core.retry import backoff, give_up
 from gateway.core.states import MessageStatus, RecipientEvent
@@ -33,8 +35,7 @@ class HoldWish:
     after: timedelta | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Decision:
+class Decision(msgspec.Struct, frozen=True, kw_only=True):
     """`hold`: hold the sender. `pause`: pause the action, for this reason. `healthy`: the provider did answer us."""
 
     ruling: Ruling

@@ -15,11 +15,21 @@ from gateway.store.turn import Granted, Intent, Result
 
 @dataclass(slots=True)
 class Wanted:
-    """The messages that one turn wants to send."""
+    """The messages that one turn wants to send. `cost`: of all of them, not yet taken out of the bucket."""
 
     singles: list[Prepared]
     bulk: dict[ActionId, list[Prepared]]
-    spent: Bucket
+    bucket: Bucket
+    cost: int = 0
+
+    def affords(self, prepared: Prepared) -> bool:
+        """Whether the rate lets this one go too."""
+        return self.bucket.affords(prepared.cost, besides=self.cost)
+
+    @property
+    def spent(self) -> Bucket:
+        """The bucket without what they cost."""
+        return self.bucket.spent(self.cost)
 
     def refund(self, granted: Granted) -> int:
         """The cost of those that were not granted: nothing was spent on them."""

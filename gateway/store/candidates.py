@@ -10,7 +10,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
-from typing import Any
+from typing import Any, Final
+
+import msgspec
 
 from gateway.contract import Channel
 from gateway.core.ids import ActionId, ContactKey, MessageId, OrgId, SenderId
@@ -21,6 +23,9 @@ from gateway.store.consent import opted_out_sql
 from gateway.store.database import Database
 from gateway.store.sending import duplicate_sql
 from gateway.store.turn import SOURCES
+
+_TIME_ZONE: Final = SCALARS.index("time_zone")
+_PHONE: Final = SCALARS.index("phone")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,8 +45,7 @@ class SendingAction:
     schedule: str  # JSON of Schedule
 
 
-@dataclass(frozen=True, slots=True)
-class Candidate:
+class Candidate(msgspec.Struct, frozen=True):
     """One released, waiting recipient. `values` are what its template may use; frozen ones after the first attempt."""
 
     seq: int
@@ -175,9 +179,7 @@ class Candidates:
             "floor": query.floor,
             "limit": query.limit,
         }
-        return await self._database.read(
-            lambda conn: tuple(_candidate(row) for row in conn.execute(statement, parameters))
-        )
+        return await self._database.read(lambda conn: _found(conn, statement, parameters))
 
 
 @lru_cache(maxsize=64)
@@ -185,18 +187,29 @@ def _statement(channel: Channel, source: str, where: str, order: str, skip_dupli
     address = address_sql(channel)
     duplicate = duplicate_sql(channel, address) if skip_duplicates else "0"
     tags = "(SELECT json_group_array(tag) FROM contact_tags WHERE contact = c.id)" if wants_tags else "NULL"
+    columns = [
+        *("r.seq", "r.contact", "c.public_id", "r.given", "r.zone", "r.batch", "r.message", "m.attempt"),
+        *("m.created_at", "c.updated_at", "c.deleted_at IS NOT NULL", f"COALESCE(m.address, {address}, r.given)"),
+        f"m.id IS NULL AND {is_bad_sql(channel)}",
+        opted_out_sql("a.org", ":channel", f"COALESCE(m.address, {address}, r.given)", "r.contact", ":category"),
+        *(duplicate, "m.variables", "r.variables", "c.attributes", tags),
+        *(f"c.{field}" for field in SCALARS),
+    ]
+    # One row, an array in JSON: each row by itself would give up the interpreter and wait for it anew.
     return f"""
-        SELECT r.seq, r.contact, c.public_id, r.given, r.zone, r.batch, r.message, m.attempt, m.created_at,
-            c.updated_at, c.deleted_at IS NOT NULL, COALESCE(m.address, {address}, r.given),
-            m.id IS NULL AND {is_bad_sql(channel)},
-            {opted_out_sql("a.org", ":channel", f"COALESCE(m.address, {address}, r.given)", "r.contact", ":category")},
-            {duplicate}, m.variables, r.variables, c.attributes, {tags}, {", ".join(f"c.{field}" for field in SCALARS)}
-        FROM {source} JOIN bulk_actions AS a ON a.id = :action
-        LEFT JOIN contacts AS c ON c.id = r.contact LEFT JOIN messages AS m ON m.id = r.message
-        WHERE r.action = :action AND r.state = 0 AND {where} ORDER BY {order} LIMIT :limit"""
+        SELECT json_group_array(json(found)) FROM (
+            SELECT json_array({", ".join(columns)}) AS found
+            FROM {source} JOIN bulk_actions AS a ON a.id = :action
+            LEFT JOIN contacts AS c ON c.id = r.contact LEFT JOIN messages AS m ON m.id = r.message
+            WHERE r.action = :action AND r.state = 0 AND {where} ORDER BY {order} LIMIT :limit)"""
 
 
-def _candidate(row: tuple[Any, ...]) -> Candidate:
+def _found(conn: sqlite3.Connection, statement: str, parameters: Mapping[str, Any]) -> tuple[Candidate, ...]:
+    (rows,) = conn.execute(statement, parameters).fetchone()
+    return tuple(_candidate(row) for row in from_json(rows))
+
+
+def _candidate(row: list[Any]) -> Candidate:
     (seq, contact, public_id, given, zone, batch, message, attempt, created_at, updated_at) = row[:10]
     (deleted, address, bad_address, opted_out, duplicate, frozen, variables, attributes, tags, *fields) = row[10:]
     return Candidate(
@@ -216,9 +229,9 @@ def _candidate(row: tuple[Any, ...]) -> Candidate:
         opted_out=bool(opted_out),
         duplicate=bool(duplicate),
         values=from_json(frozen) if frozen is not None else values_of(public_id, fields, attributes, variables),
-        contact_zone=fields[SCALARS.index("time_zone")],
-        contact_phone=fields[SCALARS.index("phone")],
-        tags=frozenset(from_json(tags) or ()),
+        contact_zone=fields[_TIME_ZONE],
+        contact_phone=fields[_PHONE],
+        tags=frozenset(tags or ()),  # an array inside the array
     )
 
 

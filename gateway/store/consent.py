@@ -23,7 +23,8 @@ from gateway.store.outbox import publish_wish
 def opted_out_sql(org: str, channel: str, address: str, contact: str, category: str) -> str:
     """A SQL condition over SQL expressions: this person, or this address, has opted out. Two probes of an index.
 
-    A third for addresses of people who were forgotten, whose hash is made only in an org that has forgotten somebody.
+    A third for addresses of people who were forgotten, whose hash is made only in an org that has forgotten somebody:
+    CASE promises to look no further otherwise, AND does not.
     """
     forgotten = f"FROM erased_opt_outs AS e WHERE e.org = {org}"
     of_list = f"opt_outs.org = {org} AND opt_outs.channel = {channel}"
@@ -31,8 +32,8 @@ def opted_out_sql(org: str, channel: str, address: str, contact: str, category: 
     return (
         f"(EXISTS (SELECT 1 FROM opt_outs WHERE {of_list} AND opt_outs.address = {address} AND {categories})"
         f" OR EXISTS (SELECT 1 FROM opt_outs WHERE {of_list} AND opt_outs.contact = {contact} AND {categories})"
-        f" OR (EXISTS (SELECT 1 {forgotten}) AND EXISTS (SELECT 1 {forgotten} AND e.channel = {channel} "
-        f"AND e.hash = suppression_hash({channel}, {address}) AND e.category IN ('all', {category}))))"
+        f" OR CASE WHEN EXISTS (SELECT 1 {forgotten}) THEN EXISTS (SELECT 1 {forgotten} AND e.channel = {channel} "
+        f"AND e.hash = suppression_hash({channel}, {address}) AND e.category IN ('all', {category})) ELSE 0 END)"
     )
 
 

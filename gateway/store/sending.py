@@ -1,5 +1,7 @@
 """The send path's transaction: one turn of a sender records what came back and writes the next intents.
 
+Many rows come back as one, an array in JSON: each row by itself would give up the interpreter and wait for it anew.
+
 Everything that a turn does stands or falls together: the results that came in since the last one, the recipients that
 the gate refused, the next intents, the books, the token bucket and the day's total. After its commit, and not before,
 the engine may call the provider for the granted intents, and the places of the recorded results are free again.
@@ -8,7 +10,6 @@ the engine may call the provider for the granted intents, and the places of the 
 from __future__ import annotations
 
 import sqlite3
-from collections import Counter
 from collections.abc import Iterable, Sequence
 from itertools import groupby
 from operator import attrgetter
@@ -20,7 +21,7 @@ from gateway.core.progress import FAILURES_MAX
 from gateway.core.states import RECIPIENTS, MessageStatus, RecipientEvent, RecipientState
 from gateway.store.addresses import holders_sql
 from gateway.store.allowances import sent_by_org
-from gateway.store.codec import to_json
+from gateway.store.codec import from_json, to_json
 from gateway.store.consent import opted_out_sql, suppress
 from gateway.store.counters import Moves
 from gateway.store.outbox import publish_statuses
@@ -71,21 +72,17 @@ def record_results(conn: sqlite3.Connection, turn: Turn, moves: Moves) -> None:
 def _record_messages(conn: sqlite3.Connection, turn: Turn, ruling: Ruling, results: Sequence[Result]) -> None:
     accepted = turn.now if ruling.status is MessageStatus.ACCEPTED else None
     due_at = None if ruling.due_after is None else turn.now + ruling.due_after
-    recorded = conn.execute(
+    (sending,) = conn.execute(
+        "SELECT json_group_array(m.id) FROM json_each(?) AS j CROSS JOIN messages AS m ON m.id = j.value "
+        "WHERE m.status = 1",
+        (to_json([result.message for result in results]),),
+    ).fetchone()
+    conn.execute(
         "UPDATE messages SET status = ?, code = ?, reason = ?, provider_code = ?, due_at = ?, lease_until = NULL, "
-        "accepted_at = COALESCE(accepted_at, ?) WHERE id IN (SELECT value FROM json_each(?)) AND status = 1 "
-        "RETURNING id",
-        (
-            ruling.status,
-            ruling.code,
-            ruling.reason,
-            ruling.provider_code,
-            due_at,
-            accepted,
-            to_json([result.message for result in results]),
-        ),
-    ).fetchall()
-    told = [id for (id,) in recorded]
+        "accepted_at = COALESCE(accepted_at, ?) WHERE id IN (SELECT value FROM json_each(?))",
+        (ruling.status, ruling.code, ruling.reason, ruling.provider_code, due_at, accepted, sending),
+    )
+    told = from_json(sending)
     publish_statuses(conn, turn.org, ruling.status, turn.now, told, action=results[0].action, code=ruling.code)
     waiting = [(result.not_before, result.message) for result in results if result.not_before is not None]
     if waiting:
@@ -113,23 +110,25 @@ def _name(conn: sqlite3.Connection, turn: Turn, moves: Moves) -> None:
 def _record_recipients(
     conn: sqlite3.Connection, turn: Turn, action: ActionId, ruling: Ruling, results: Sequence[Result], moves: Moves
 ) -> None:
-    rows = conn.execute(
-        "UPDATE recipients SET state = ?, code = ?, reason = ?, attempts = attempts + ? "
-        "WHERE action = ? AND seq IN (SELECT value FROM json_each(?)) AND state = 1 RETURNING batch, attempts",
+    seqs = to_json([result.seq for result in results])
+    of_results = "action = ? AND seq IN (SELECT value FROM json_each(?)) AND state = 1"
+    for batch, number, untried in conn.execute(
+        f"SELECT batch, count(*), sum(attempts = 0) FROM recipients WHERE {of_results} GROUP BY batch", (action, seqs)
+    ):
+        moves.move(action, batch, RecipientState.IN_FLIGHT, ruling.event, number)
+        if ruling.counts_as_attempt and untried:
+            moves.tried(action, batch, untried)
+    conn.execute(
+        f"UPDATE recipients SET state = ?, code = ?, reason = ?, attempts = attempts + ? WHERE {of_results}",
         (
             RECIPIENTS[RecipientState.IN_FLIGHT, ruling.event],
             ruling.code,
             ruling.reason,
             ruling.counts_as_attempt,
             action,
-            to_json([result.seq for result in results]),
+            seqs,
         ),
-    ).fetchall()
-    for batch, number in Counter(batch for batch, _ in rows).items():
-        moves.move(action, batch, RecipientState.IN_FLIGHT, ruling.event, number)
-    if ruling.counts_as_attempt:
-        for batch, number in Counter(batch for batch, attempts in rows if attempts == 1).items():
-            moves.tried(action, batch, number)
+    )
     waiting = [(result.not_before, action, result.seq) for result in results if result.not_before is not None]
     if waiting:
         conn.executemany("UPDATE recipients SET not_before = ? WHERE action = ? AND seq = ? AND state = 0", waiting)
@@ -220,8 +219,8 @@ def _eligible(conn: sqlite3.Connection, turn: Turn, wanted: ActionIntents) -> se
     CROSS JOIN makes the candidates the outer loop; left to itself the planner walks through the whole action.
     """
     duplicate = f"AND NOT {duplicate_sql(turn.channel)}" if wanted.skip_duplicates else ""
-    rows = conn.execute(
-        f"""SELECT r.seq
+    (eligible,) = conn.execute(
+        f"""SELECT json_group_array(r.seq)
             FROM (SELECT value ->> 0 AS seq, value ->> 1 AS batch, value ->> 2 AS updated_at, value ->> 3 AS address
                   FROM json_each(:candidates) LIMIT -1) AS j
             CROSS JOIN recipients AS r ON r.action = :action AND r.seq = j.seq
@@ -241,8 +240,8 @@ def _eligible(conn: sqlite3.Connection, turn: Turn, wanted: ActionIntents) -> se
             "category": wanted.category,
             "failures_max": FAILURES_MAX,  # the scheduler is about to pause it: burn nobody meanwhile
         },
-    )
-    return {seq for (seq,) in rows}
+    ).fetchone()
+    return set(from_json(eligible))
 
 
 def duplicate_sql(channel: Channel, address: str = "j.address") -> str:

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
+import msgspec
+
 from gateway.contract import Channel
 from gateway.core.ids import ActionId, ContactKey, MessageId, OrgId, SenderId
 from gateway.core.states import MessageStatus, RecipientEvent
@@ -15,8 +17,7 @@ SOURCES: Final = ("bulk_action", "api", "reply", "campaign", "opt_out_reply", "t
 """Why a message exists; the column holds the position. `notice` is a word to the operator."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Ruling:
+class Ruling(msgspec.Struct, frozen=True, kw_only=True):
     """What becomes of a message and its recipient after one attempt. Many results share one ruling."""
 
     status: MessageStatus
@@ -30,8 +31,7 @@ class Ruling:
     suppress_category: str = "all"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Result:
+class Result(msgspec.Struct, frozen=True, kw_only=True):
     """One attempt that ended. `not_before` (microseconds) only where the message itself must wait."""
 
     message: MessageId
@@ -67,8 +67,7 @@ class DeferredRecipient:
     not_before: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Intent:
+class Intent(msgspec.Struct, frozen=True, kw_only=True):
     """One message about to be handed over. `seen_*`: what it was prepared from; if that changed, it is not granted."""
 
     message: MessageId
