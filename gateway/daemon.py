@@ -132,6 +132,7 @@ def _resources(installation: Installation, streams: EventStreams) -> Resources:
         conversations=installation.conversations,
         templates=installation.templates,
         template_desk=installation.template_desk,
+        template_trials=installation.template_trials,
         callbacks=installation.callbacks,
         events=installation.events,
         streams=streams,

@@ -33,6 +33,8 @@ from gateway.engine.message_templates import MessageTemplates
 from gateway.engine.provider_templates import ProviderTemplates
 from gateway.engine.singles import SingleMessages
 from gateway.engine.template_desk import TemplateDesk
+from gateway.engine.template_senders import TemplateSenders
+from gateway.engine.template_trials import TemplateTrials
 from gateway.engine.unsubscribing import Unsubscribing
 from gateway.engine.webhooks import Webhooks
 from gateway.errors import ConfigError
@@ -82,6 +84,7 @@ class Installation:
     callbacks: CallbackStore
     templates: ProviderTemplates
     template_desk: TemplateDesk
+    template_trials: TemplateTrials
     conversations: Conversations
     unsubscribing: Unsubscribing
     contacts: ContactStore
@@ -140,8 +143,7 @@ async def _build(
     renderer = Renderer(plugins.filters)
     links = await _links(config, database)
     composer = Composer(renderer, catalogue.senders, catalogue.content_policies, links)
-    metrics, crash = _metrics(catalogue), CrashPoints(hooks.crash_at)
-    callbacks = CallbackStore(database, ids)
+    metrics, crash, callbacks = _metrics(catalogue), CrashPoints(hooks.crash_at), CallbackStore(database, ids)
     templates = ProviderTemplates(TemplateStore(database, ids), catalogue, clock)
     webhooks = _webhooks(database, doors.poster, ids, clock, chance)
     engine = Engine(
@@ -174,7 +176,7 @@ async def _build(
     )
     people = SingleStore(database)
     singles = SingleMessages(catalogue, engine.gatekeepers, people, contents, composer, ids, clock, engine.nudge)
-    desk = TemplateDesk(own_templates, templates, contents, composer, people, singles, catalogue, clock)
+    desk, trials = _template_work(own_templates, templates, contents, composer, singles, people, catalogue, clock)
     log = CommunicationLog(MessageLog(database), catalogue, composer)
     return Installation(
         config=config,
@@ -191,6 +193,7 @@ async def _build(
         callbacks=callbacks,
         templates=templates,
         template_desk=desk,
+        template_trials=trials,
         conversations=Conversations(ConversationStore(database), log, catalogue, singles),
         unsubscribing=Unsubscribing(links, UnsubscribeStore(database, ids, clock), catalogue),
         contacts=ContactStore(database, ids, clock),
@@ -225,6 +228,21 @@ def _contents(
 ) -> Contents:
     supplied = frozenset() if links.public_url is None else frozenset({UNSUBSCRIBE_URL})
     return Contents(catalogue, renderer, provided, MessageTemplates(own, provided), files.describe, supplied)
+
+
+def _template_work(
+    own: MessageTemplateStore,
+    provided: ProviderTemplates,
+    contents: Contents,
+    composer: Composer,
+    singles: SingleMessages,
+    people: SingleStore,
+    catalogue: Catalogue,
+    clock: Clock,
+) -> tuple[TemplateDesk, TemplateTrials]:
+    senders = TemplateSenders(catalogue, provided)
+    desk = TemplateDesk(own, senders, contents, composer, catalogue, clock)
+    return desk, TemplateTrials(desk, provided, senders, contents, composer, people, singles, catalogue)
 
 
 def _limits(config: Config, hooks: TestHooks) -> ActionLimits:

@@ -9,6 +9,7 @@ from typing import Final, Literal
 
 from gateway.core.message_template import MessageTemplateUse
 
+DEFAULT_CATEGORY: Final = "general"
 _PLACEHOLDER: Final = re.compile(r"\{\{\s*([\w.]+)\s*\}\}")
 
 
@@ -58,7 +59,7 @@ class MessageContent:
     variables: Mapping[str, object] = field(default_factory=dict)
     media: tuple[MediaContent, ...] = ()
     reply_to: str | None = None
-    category: str = "general"
+    category: str = DEFAULT_CATEGORY
     on_duplicate_address: Literal["skip", "send"] = "skip"
 
 

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Final, Literal
 import msgspec
 
 from gateway.contract import Caller
-from gateway.core.content import MessageContent
+from gateway.core.content import DEFAULT_CATEGORY, MessageContent
 from gateway.core.ids import OrgId
 from gateway.core.schedule import Schedule, format_days, format_every, format_window
 
@@ -177,9 +177,13 @@ def schedule_request(schedule: Schedule) -> ScheduleRequest:
 
 
 def message_request(content: MessageContent) -> MessageRequest:
-    """A stored content as it would be asked for: what a template of ours has given is not asked for again."""
+    """A stored content as it would be asked for: what a template of ours has given is not asked for again.
+
+    Nor is the default category, so that a template that takes the text's place may bring its own.
+    """
     template, ours = content.template, content.message_template
     brings = () if ours is None else ours.brings
+    default = template is None and ours is None and content.category == DEFAULT_CATEGORY
     named = None if template is None else template.name
     return MessageRequest(
         channel=content.channel,
@@ -193,7 +197,7 @@ def message_request(content: MessageContent) -> MessageRequest:
         variables=dict(content.variables),
         media=[] if "media" in brings else [one.url for one in content.media],
         reply_to=content.reply_to,
-        category=content.category,
+        category=None if default or "category" in brings else content.category,
         on_duplicate_address=content.on_duplicate_address,
     )
 

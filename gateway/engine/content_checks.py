@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from gateway.core.address import plain_email
+from gateway.core.content import DEFAULT_CATEGORY
 from gateway.engine.action_requests import ContentRequest
 from gateway.engine.catalogue import Sender
 from gateway.engine.findings import Findings
@@ -16,7 +17,6 @@ from gateway.engine.findings import Findings
 MEDIA_MAX: Final = 10  # URLs in one message; no provider takes more
 CATEGORY_CHARACTERS_MAX: Final = 100
 VARIABLES_BYTES_MAX: Final = 64 * 1024  # JSON of a message's own variables: it is read again for each recipient
-DEFAULT_CATEGORY: Final = "general"
 
 _CATEGORY: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 _CONTROLS: Final = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")

@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from typing import Final
 
 from gateway.contract import Code, FileRefused, FileUnavailable, Media, Outbound, TemplateUse
-from gateway.core.content import MediaContent, MessageContent, TemplateContent
+from gateway.core.content import DEFAULT_CATEGORY, MediaContent, MessageContent, TemplateContent
 from gateway.core.message_template import ChosenTemplate, MessageTemplateUse
 from gateway.core.plain_text import plain_text_of
 from gateway.core.template import MissingVariable, Renderer, Template, TemplateFault
 from gateway.engine.action_requests import ContentRequest, MessageRequest
 from gateway.engine.catalogue import Catalogue, Sender
-from gateway.engine.content_checks import DEFAULT_CATEGORY, check_channel, check_rest, check_texts
+from gateway.engine.content_checks import check_channel, check_rest, check_texts
 from gateway.engine.findings import Findings
 from gateway.engine.message_templates import MessageTemplates, filled_in
 from gateway.engine.provider_templates import ProviderTemplates
@@ -84,13 +84,14 @@ class Contents:
         sender = self._sender(asked, org, found, at)
         check_texts(asked, found, at)
         check_rest(asked, found, at)
+        texts = len(found.problems)
         use = None
         if sender is not None and asked.template is not None:
             if chosen is None or asked.template != chosen.id:
                 chosen = await self._message_templates.chosen(asked, sender, found, at, any_template=any_template)
             if chosen is not None:
                 asked, use = filled_in(asked, chosen, found, at)
-            if len(found.problems) > before:
+            if len(found.problems) > texts:
                 return None
         return await self._read(asked, sender, use, found, at, before, bulk=bulk, any_template=any_template)
 

@@ -32,9 +32,9 @@ class MessageTemplates:
 
         By its id a template is found wherever it is kept. By a name a provider's comes before one of ours.
         """
-        name = asked.template or ""
+        name, before = asked.template or "", len(found.problems)
         template = await self._by_id(sender, name, found, at)
-        if template is None and not found.problems and not await self._providers.knows(sender, name):
+        if template is None and len(found.problems) == before and not await self._providers.knows(sender, name):
             template = await self._store.named(sender.org.id, sender.channel.name, name)
             if template is None and not sender.adapter.capabilities.templates:
                 known = ", ".join(await self._store.names(sender.org.id, sender.channel.name)) or "none"
@@ -94,6 +94,8 @@ def filled_in(
     """The request with what the template brings in the place of its name."""
     source, named = chosen.source, f"Template {chosen.name!r}"
     brings = tuple(name for name in _BRINGS if getattr(source, name))
+    if asked.category is None:
+        brings = (*brings, "category")  # also where it says nothing of it: what takes its place may say something
     if asked.body is not None or asked.html is not None:
         found.problem(f"{at}/template", "Give a text or a template, not both.")
     for name in ("subject", "media"):
@@ -110,7 +112,6 @@ def filled_in(
         template=given.template,
         language=None if given.template is None else asked.language or given.language,
         parameters={**given.parameters, **asked.parameters},
-        category=asked.category or given.category,
         **{name: getattr(given, name) for name in brings if name != "provider_template"},
     )
     return request, MessageTemplateUse(id=chosen.id, name=chosen.name, version=chosen.version, brings=brings)
@@ -130,5 +131,6 @@ def kept_template(content: MessageContent) -> ChosenTemplate | None:
         provider_template=None if provider is None else provider.name,
         parameters={} if provider is None else provider.parameters,
         language=None if provider is None else provider.language,
+        category=content.category if "category" in use.brings else None,
     )
     return ChosenTemplate(id=use.id, name=use.name, version=use.version, source=source)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final, Literal
 
+from gateway.core.content import DEFAULT_CATEGORY
 from gateway.core.links import Links
 from gateway.engine.catalogue import Catalogue
-from gateway.engine.content_checks import DEFAULT_CATEGORY
 from gateway.store.unsubscribes import LinkedMessage, UnsubscribeStore
 
 EVERYTHING: Final = "all"

@@ -15,6 +15,7 @@ from gateway.engine.log import CommunicationLog
 from gateway.engine.provider_templates import ProviderTemplates
 from gateway.engine.singles import SingleMessages
 from gateway.engine.template_desk import TemplateDesk
+from gateway.engine.template_trials import TemplateTrials
 from gateway.http.bulk_actions import bulk_action_routes
 from gateway.http.contact_files import contact_file_routes
 from gateway.http.contact_import import import_routes
@@ -58,6 +59,7 @@ class Resources:
     conversations: Conversations
     templates: ProviderTemplates
     template_desk: TemplateDesk
+    template_trials: TemplateTrials
     callbacks: CallbackStore
     events: EventStore
     streams: EventStreams
@@ -84,7 +86,9 @@ def api_routes(resources: Resources) -> list[Route]:
         *message_routes(resources.log, resources.singles, catalogue),
         *conversation_routes(resources.conversations, resources.log, catalogue),
         *opt_out_routes(resources.consent, resources.ledger, catalogue),
-        *template_routes(resources.template_desk, resources.templates, resources.log, catalogue),
+        *template_routes(
+            resources.template_desk, resources.template_trials, resources.templates, resources.log, catalogue
+        ),
         *sender_routes(catalogue, resources.control, resources.callbacks),
         *event_routes(resources.events, resources.streams),
         *webhook_routes(resources.webhooks),

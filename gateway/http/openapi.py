@@ -142,8 +142,8 @@ def _parameters(route: Route, schemas: _Schemas) -> list[dict[str, Any]]:
     if route.creates:
         text = "The same key with the same request is answered with the first answer, for 24 hours; quoted or bare."
         parameters.append(_header(IDEMPOTENCY_KEY, text))
-    if route.merge_patch:
-        parameters.append(_header("If-Match", "The ETag that the edit is meant for; 412 if it has changed since."))
+    if route.merge_patch or "revision_mismatch" in route.refusals:
+        parameters.append(_header("If-Match", "The ETag that the request is meant for; 412 if it has changed since."))
     return parameters
 
 

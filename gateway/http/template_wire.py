@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
@@ -9,11 +10,13 @@ import msgspec
 from msgspec import Meta
 
 from gateway.core.ids import TEMPLATE, format_id
-from gateway.engine.action_requests import RequestedBy
-from gateway.engine.template_desk import Rendering
+from gateway.engine.action_requests import RequestedBy, merged
+from gateway.engine.template_trials import Rendering
 from gateway.http.messages import Address
 from gateway.http.paging import PageQuery
 from gateway.store.message_templates import MessageTemplate, TemplateVersion
+from gateway.store.templates import StoredTemplate
+from gateway.validation import convert
 
 Status = Literal["draft", "pending", "approved", "rejected", "paused"]
 Name = Annotated[str, Meta(min_length=1, max_length=100)]
@@ -238,9 +241,10 @@ class SyncAnswer(msgspec.Struct, kw_only=True, frozen=True):
     senders: list[SyncView]
 
 
-def template_fields(template: MessageTemplate) -> dict[str, Any]:
-    """What a merge patch is applied to: the newest version."""
-    return {"name": template.name, "description": template.description, **_content(template.latest)}
+def patched(template: MessageTemplate, patch: Mapping[str, Any]) -> TemplateFields:
+    """A merge patch (RFC 7396) applied to what the newest version says: null takes a field away. Invalid."""
+    present = {"name": template.name, "description": template.description, **_content(template.latest)}
+    return convert(merged({name: value for name, value in present.items() if value is not None}, patch), TemplateFields)
 
 
 def template_view(template: MessageTemplate) -> MessageTemplateView:
@@ -264,6 +268,24 @@ def template_view(template: MessageTemplate) -> MessageTemplateView:
         requested_by=template.requested_by,
         deleted_at=template.deleted_at,
         revision=template.revision,
+    )
+
+
+def provider_view(template: StoredTemplate, sender: str | None) -> ProviderTemplateView:
+    """A template of a provider; `sender` None: it is not configured any more."""
+    return ProviderTemplateView(
+        id=format_id(TEMPLATE, template.id),
+        name=template.name,
+        language=template.language,
+        channel=template.channel,
+        sender=sender,
+        status=template.status,
+        category=template.category,
+        text=template.text,
+        parameters=list(template.parameters),
+        media=template.media,
+        reason=template.reason,
+        synced_at=template.synced_at,
     )
 
 

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from gateway.core.ids import MESSAGE, TEMPLATE, format_id, parse_id
 from gateway.core.message_template import Review, TemplateSource
-from gateway.engine.action_requests import merged
 from gateway.engine.catalogue import Catalogue
 from gateway.engine.log import CommunicationLog
 from gateway.engine.provider_templates import ProviderTemplates
-from gateway.engine.template_desk import TemplateDesk, TemplateDraft, Trial
-from gateway.errors import Invalid, NotFound, Problem
+from gateway.engine.template_desk import TemplateDesk, TemplateDraft
+from gateway.engine.template_trials import TemplateTrials, Trial
+from gateway.errors import Invalid, NotFound, Problem, Refused
 from gateway.http.messages import MessageView, message_view
 from gateway.http.paging import Page, PageQuery, check_if_match, etag, key_of, page
 from gateway.http.routing import Answer, Call, Handler, Route
@@ -34,26 +34,33 @@ from gateway.http.template_wire import (
     TemplateQuery,
     TestOrder,
     VersionView,
+    patched,
+    provider_view,
     rendering_view,
     summary_view,
-    template_fields,
     template_view,
     version_view,
 )
 from gateway.store.message_templates import MessageTemplate, MessageTemplateFilter
 from gateway.store.templates import StoredTemplate, TemplateFilter
-from gateway.validation import convert
 
 VERSIONS_SHOWN_MAX = 50  # all that are kept
+ATTEMPTS_MAX = 20  # edits that come in between are rare; each makes one attempt vain
 
 
 class TemplateResource:
     """Handlers of `/v1/templates`."""
 
     def __init__(
-        self, desk: TemplateDesk, providers: ProviderTemplates, log: CommunicationLog, catalogue: Catalogue
+        self,
+        desk: TemplateDesk,
+        trials: TemplateTrials,
+        providers: ProviderTemplates,
+        log: CommunicationLog,
+        catalogue: Catalogue,
     ) -> None:
         self._desk = desk
+        self._trials = trials
         self._providers = providers
         self._log = log
         self._catalogue = catalogue
@@ -102,10 +109,16 @@ class TemplateResource:
         return Answer(body=answer.body, headers={**answer.headers, "Location": location})
 
     async def patch(self, call: Call) -> Answer:
-        present = await self._desk.one(call.org, call.path["id"])
-        check_if_match(call, present.revision)
-        wanted = _merged(present, call.fields)
-        return await self._shown(await self._desk.edit(present, call.caller.key_id, _draft(wanted)))
+        for _ in range(ATTEMPTS_MAX):
+            present = await self._desk.one(call.org, call.path["id"])
+            check_if_match(call, present.revision)
+            draft = _draft(patched(present, call.fields))
+            try:
+                return await self._shown(await self._desk.edit(present, call.caller.key_id, draft))
+            except Refused as refused:
+                if refused.code != "revision_mismatch":
+                    raise
+        raise Refused("in_progress", "Others keep editing this template: try again.")
 
     async def delete(self, call: Call) -> Answer:
         await self._desk.delete(await self._desk.one(call.org, call.path["id"]))
@@ -153,7 +166,7 @@ class TemplateResource:
             sender=order.sender,
             version=order.version,
         )
-        return Answer(body=rendering_view(await self._desk.render(call.org, call.path["id"], trial)))
+        return Answer(body=rendering_view(await self._trials.render(call.org, call.path["id"], trial)))
 
     async def test(self, call: Call) -> Answer:
         order: TestOrder = call.body
@@ -169,7 +182,7 @@ class TemplateResource:
             version=order.version,
             requested_by=order.requested_by,
         )
-        message = await self._desk.test(call.org, call.path["id"], trial, call.claim)
+        message = await self._trials.test(call.org, call.path["id"], trial, call.claim)
         shown = await self._log.show(call.org, message)
         if shown is None:
             raise NotFound("message", format_id(MESSAGE, message))
@@ -195,20 +208,7 @@ class TemplateResource:
 
     def _provider_view(self, template: StoredTemplate) -> ProviderTemplateView:
         sender = self._catalogue.sender_by_id(template.sender)
-        return ProviderTemplateView(
-            id=format_id(TEMPLATE, template.id),
-            name=template.name,
-            language=template.language,
-            channel=template.channel,
-            sender=None if sender is None else sender.name,
-            status=template.status,
-            category=template.category,
-            text=template.text,
-            parameters=list(template.parameters),
-            media=template.media,
-            reason=template.reason,
-            synced_at=template.synced_at,
-        )
+        return provider_view(template, None if sender is None else sender.name)
 
 
 def _draft(fields: TemplateFields) -> TemplateDraft:
@@ -229,17 +229,15 @@ def _draft(fields: TemplateFields) -> TemplateDraft:
     )
 
 
-def _merged(present: MessageTemplate, patch: Mapping[str, Any]) -> TemplateFields:
-    """RFC 7396: null takes a field away, objects are merged."""
-    fields = {name: value for name, value in template_fields(present).items() if value is not None}
-    return convert(merged(fields, patch), TemplateFields)
-
-
 def template_routes(
-    desk: TemplateDesk, providers: ProviderTemplates, log: CommunicationLog, catalogue: Catalogue
+    desk: TemplateDesk,
+    trials: TemplateTrials,
+    providers: ProviderTemplates,
+    log: CommunicationLog,
+    catalogue: Catalogue,
 ) -> list[Route]:
     """The routes of `/v1/templates`."""
-    resource = TemplateResource(desk, providers, log, catalogue)
+    resource = TemplateResource(desk, trials, providers, log, catalogue)
     return [*_reading(resource), *_writing(resource), *_deciding(resource), *_trying(resource)]
 
 
@@ -310,7 +308,7 @@ def _writing(resource: TemplateResource) -> list[Route]:
             body=TemplateFields,
             merge_patch=True,
             answer=MessageTemplateWithVersions,
-            refusals=("unknown_channel", "name_taken"),
+            refusals=("unknown_channel", "name_taken", "in_progress"),
         ),
         _route(
             "DELETE",

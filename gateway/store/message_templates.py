@@ -169,7 +169,7 @@ class MessageTemplateStore:
             lambda conn: conn.execute(
                 f"SELECT {_COLUMNS} FROM {_FROM} WHERE t.org = :org AND t.id > :after AND t.deleted_at IS NULL "
                 "AND t.channel = COALESCE(:channel, t.channel) "
-                "AND (:language IS NULL OR COALESCE(u.content, v.content) ->> '$.language' = :language) "
+                "AND (:language IS NULL OR v.content ->> '$.language' = :language) "
                 "AND (:status IS NULL OR COALESCE(u.status, v.status) IN (SELECT value FROM json_each(:status))) "
                 "ORDER BY t.id LIMIT :limit",
                 {

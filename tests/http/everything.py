@@ -28,6 +28,7 @@ def every_route() -> list[Route]:
             conversations=nothing,
             templates=nothing,
             template_desk=nothing,
+            template_trials=nothing,
             callbacks=nothing,
             events=nothing,
             streams=nothing,

@@ -187,7 +187,8 @@ def test_every_route_that_creates_takes_an_idempotency_key(doc: dict[str, Any], 
         operation = doc["paths"][route.path][route.method.lower()]
         headers = {one["name"] for one in operation["parameters"] if one["in"] == "header"}
         assert ("Idempotency-Key" in headers) is route.creates
-        assert ("If-Match" in headers) is route.merge_patch
+        guarded = route.merge_patch or "revision_mismatch" in route.refusals
+        assert ("If-Match" in headers) is guarded
 
 
 def test_every_reference_resolves_and_every_name_is_valid(doc: dict[str, Any]) -> None:
