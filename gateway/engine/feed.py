@@ -24,6 +24,7 @@ from gateway.store.turn import DeferredRecipient, RefusedRecipient
 
 READ_AHEAD: Final = 512  # candidates per read: large enough that reading costs little, small enough to stay fresh
 LOW_WATER: Final = 256  # read on when fewer are prepared
+AT_ONCE: Final = 32  # candidates judged before others have their turn: about a millisecond
 LONG_AGO: Final = datetime(1970, 1, 1, tzinfo=UTC)
 FRESH: Final = timedelta(seconds=10)  # so long what the policies said holds: a slow sender has minutes of work ahead
 POLICY_FAILURES_MAX: Final = 5  # in a row; then the action pauses
@@ -220,9 +221,11 @@ class Feed:
         )
 
     async def _judge_all(self, found: tuple[Candidate, ...], now: datetime) -> None:
-        for candidate in found:
+        for place, candidate in enumerate(found):
             if candidate.seq in self._taken:
                 continue
+            if place % AT_ONCE == AT_ONCE - 1:
+                await asyncio.sleep(0)  # judging all of them would hold up what is in flight, and every request
             judgement = await self._gatekeeper.judge(self.content, self.action.id, candidate, now)
             if isinstance(judgement, PolicyFailed):
                 self._note_policy_failure(judgement, candidate)
