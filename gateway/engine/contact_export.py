@@ -11,6 +11,7 @@ from gateway.contract import Channel
 from gateway.core.csv_cells import csv_lines
 from gateway.core.ids import OrgId
 from gateway.core.people import SCALARS
+from gateway.engine.people import addressed
 from gateway.store.contact_reads import ContactFilter, ContactRow
 from gateway.store.contacts import ContactStore
 
@@ -28,7 +29,7 @@ async def export_contacts(
     is.
     """
     names = await store.attribute_names(org) if form == "csv" else ()
-    others = [channel.name for channel in channels if channel.name != "whatsapp"]
+    others = [channel.name for channel in addressed(channels)]
     if form == "csv":
         columns = ["id", *SCALARS, "tags", *(f"addresses.{one}" for one in others), *(f"attributes.{n}" for n in names)]
         yield csv_lines([columns])

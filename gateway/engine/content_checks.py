@@ -47,12 +47,19 @@ def check_texts(asked: ContentRequest, found: Findings, at: str) -> None:
         found.problem(f"{at}/subject", "A subject is one line, without control characters.")
 
 
+def category_fault(category: str) -> str | None:
+    """Why no message can be of this category; None if one can."""
+    if _CATEGORY.fullmatch(category) and len(category) <= CATEGORY_CHARACTERS_MAX:
+        return None
+    return f"Write letters, digits, '_', '-' and '.', at most {CATEGORY_CHARACTERS_MAX} of them."
+
+
 def check_rest(asked: ContentRequest, found: Findings, at: str) -> None:
     """What is wrong with everything else whatever the channel."""
-    category = asked.category or DEFAULT_CATEGORY
-    if not _CATEGORY.fullmatch(category) or len(category) > CATEGORY_CHARACTERS_MAX:
-        found.problem(f"{at}/category", "Write letters, digits, '_', '-' and '.', at most 100 of them.")
-    if category == "all":
+    fault = category_fault(asked.category or DEFAULT_CATEGORY)
+    if fault is not None:
+        found.problem(f"{at}/category", fault)
+    if asked.category == "all":
         found.problem(f"{at}/category", "'all' stands for every category in opt-outs; no message is of it.")
     if len(msgspec.json.encode(asked.variables)) > VARIABLES_BYTES_MAX:
         found.problem(f"{at}/variables", f"The variables are over {VARIABLES_BYTES_MAX:,} bytes.")

@@ -180,7 +180,12 @@ class Contents:
         self, compiled: dict[str, Template], name: str, source: str, output_max: int, found: Findings, pointer: str
     ) -> None:
         try:
-            compiled[name] = self._renderer.compile(source, output_max, html=name == "html")
+            template = self._renderer.compile(source, output_max, html=name == "html")
+            if not template.variables:
+                template.render(
+                    {}
+                )  # it is the same for everybody: what fails once, such as too long a loop, always does
+            compiled[name] = template
         except TemplateFault as fault:
             found.problem(pointer, f"Line {fault.line}: {fault.detail}" if fault.line else fault.detail)
 

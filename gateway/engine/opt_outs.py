@@ -11,6 +11,7 @@ import msgspec
 from gateway.core.csv_cells import unguarded
 from gateway.core.csv_rows import BadRow, CsvRows, Row
 from gateway.engine.catalogue import Catalogue, Org
+from gateway.engine.content_checks import category_fault
 from gateway.engine.lines import LINE_BYTES_MAX, BadLine, Lines, decoded
 from gateway.errors import Invalid, Problem
 from gateway.store.consent import ConsentStore, NewOptOut
@@ -38,9 +39,11 @@ def read_wish(catalogue: Catalogue, org: Org, given: Mapping[str, str | None]) -
             problems.append(Problem("/address", f"{exc}."))
     if (address is None) == (contact is None):
         problems.append(Problem("", "Give either `address` or `contact`."))
+    category = given.get("category") or "all"
+    if (fault := category_fault(category)) is not None:
+        problems.append(Problem("/category", f"No message is of such a category. {fault}"))
     if problems or channel is None:
         return problems
-    category = given.get("category") or "all"
     return NewOptOut(
         channel=channel.name, address=address, contact=contact, category=category, reason=given.get("reason")
     )

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Final
 
 from gateway.contract import Channel
 from gateway.core.contact_merge import ContactContent
@@ -11,12 +12,17 @@ from gateway.engine.catalogue import Catalogue, Org
 from gateway.store.contact_writes import BadChannels
 from gateway.wording import JSON, unknown
 
-_OWN_COLUMN = frozenset({"email", "sms", "whatsapp"})
+_OWN_COLUMN: Final = frozenset({"email", "sms", "whatsapp"})
+
+
+def addressed(channels: Iterable[Channel]) -> list[Channel]:
+    """Those whose addresses stand in a contact's `addresses`; the others' are fields of their own."""
+    return [channel for channel in channels if channel.name not in _OWN_COLUMN]
 
 
 def reader_for(org: Org, catalogue: Catalogue) -> ContactReader:
     """What reads a contact's fields, with the spelling rules of the channels that are installed."""
-    others = {name: channel.normalise for name, channel in catalogue.channels.items() if name not in _OWN_COLUMN}
+    others = {channel.name: channel.normalise for channel in addressed(catalogue.channels.values())}
     return ContactReader(org.default_region, others)
 
 

@@ -180,7 +180,7 @@ class TemplateDesk:
         ]
         found.raise_problems()
         assert checked is not None
-        outbound = self._sample(checked)
+        outbound = self._sample(checked, found)
         units = None
         if outbound is not None and sender.charges_by_unit:
             units = sender.adapter.cost(outbound)
@@ -193,13 +193,18 @@ class TemplateDesk:
             warnings=tuple(TemplateWarning(code=one.code, detail=one.detail) for one in found.warnings),
         )
 
-    def _sample(self, checked: CheckedContent) -> Outbound | None:
+    def _sample(self, checked: CheckedContent, found: Findings) -> Outbound | None:
         """The message with every variable ten letters long; None where letters do not suit it."""
         try:
             compiled = self._composer.compile(checked.content, "api")
             return compiled.render(NOBODY, 1, "", dict.fromkeys(checked.variables, SAMPLE))
-        except (MissingVariable, TemplateFault, ContentPolicyFailed):
-            return None
+        except (MissingVariable, TemplateFault) as exc:
+            found.warn(
+                "not_tried", f"Texts for values do not suit it, so it was not tried: {exc}. Render it with others."
+            )
+        except ContentPolicyFailed as failed:
+            found.warn("not_tried", str(failed))
+        return None
 
 
 def _problems_of_name(name: str) -> list[Problem]:

@@ -150,7 +150,9 @@ class TemplateTrials:
             rejected = sender.adapter.refuse(outbound)
             problem = None if rejected is None else rejected.reason
             units = sender.adapter.cost(outbound) if sender.charges_by_unit else None
-        except (MissingVariable, TemplateFault, ContentPolicyFailed) as exc:
+        except MissingVariable as exc:
+            missing, problem = (exc.name,), str(exc)
+        except (TemplateFault, ContentPolicyFailed) as exc:
             problem = str(exc)
         return Rendering(
             version=None if chosen is None else chosen.version,

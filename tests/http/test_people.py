@@ -167,6 +167,14 @@ async def test_every_unknown_contact_of_a_list_is_named_and_nothing_is_recorded(
     assert (await api.get("/v1/opt-outs")).json["items"] == []
 
 
+@pytest.mark.parametrize("category", ["a b", "ä", "-news", "x" * 101])
+async def test_an_opt_out_from_what_no_message_can_be_of_is_refused(api: Api, category: str) -> None:
+    wish = {"channel": "email", "address": "a@b.example", "category": category}
+    reply = await api.post("/v1/opt-outs", wish)
+    assert (reply.status, reply.pointers) == (422, ["/category"])
+    assert (await api.get("/v1/opt-outs")).json["items"] == []
+
+
 async def test_an_opt_out_is_found_by_any_spelling_of_its_address(api: Api) -> None:
     for channel, address in (("email", "ada@b.example"), ("signal", "@Ada")):
         assert (await api.post("/v1/opt-outs", {"channel": channel, "address": address})).status == 201

@@ -80,6 +80,7 @@ async def test_a_repeated_creation_makes_one_template(desk: Templates, database:
         ({"body": "  "}, "invalid", ["/body"]),
         ({"body": "{{ unclosed"}, "invalid", ["/body"]),
         ({"body": "x" * 2_000}, "too_long", ["/body"]),
+        ({"body": "{% for n in range(201) %}x{% endfor %}"}, "invalid", ["/body"]),
         ({"subject": "News"}, "invalid", ["/subject"]),
         ({"parameters": {"1": "ten"}}, "invalid", ["/parameters"]),
         ({"provider_template": "reminder"}, "invalid", ["/provider_template", "/provider_template"]),
@@ -443,7 +444,12 @@ async def test_a_list_that_is_missing_is_a_problem_and_no_crash(desk: Templates)
     made = await desk.make(body="{% for day in days %}{{ day }} {% endfor %}")
     assert (await desk.decide(made, "render", {"variables": {"days": ["Mon", "Tue"]}})).json["text"] == "Mon Tue "
     bare = (await desk.decide(made, "render")).json
-    assert bare["missing"] == ["days"] or bare["problem"]
+    assert bare["missing"] == ["days"]
+    deep = await desk.make(name="deep", body="{{ seat.row }}")
+    assert [one["code"] for one in deep["warnings"]] == ["not_tried"]
+    bare = (await desk.decide(deep, "render")).json
+    assert (bare["text"], bare["missing"]) == (None, ["seat"])
+    assert (await desk.decide(deep, "render", {"variables": {"seat": {"row": 4}}})).json["text"] == "4"
 
 
 async def test_any_version_can_be_looked_at_the_newest_if_none_is_named(desk: Templates) -> None:

@@ -125,3 +125,10 @@ async def test_what_was_exported_can_be_imported(story: Story) -> None:
         "POST", "/v1/contacts/import", headers={"Content-Type": "application/x-ndjson"}, data=ndjson.raw
     )
     assert (again.json["unchanged"], again.json["rejected"]) == (1, 0)
+    csv = {"Content-Type": "text/csv"}
+    again = await story.call("POST", "/v1/contacts/import", headers=csv, data=exported.raw)
+    assert (again.status, again.json.get("rejected")) == (200, 0), again.raw
+    await story.call("PATCH", "/v1/contacts/ada", {"attributes": {"n": "five"}})
+    exported = await story.call("GET", "/v1/contacts/export")
+    again = await story.call("POST", "/v1/contacts/import", headers=csv, data=exported.raw)
+    assert again.json["unchanged"] == 1, again.raw

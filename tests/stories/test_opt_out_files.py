@@ -27,11 +27,12 @@ async def test_good_rows_go_in_and_each_bad_one_is_told_once(story: Story) -> No
         "short,row",
         f"email,{'x' * 600}@example.org,,,",
         'email,"quoted@example.org",,,"a, b"',
+        "email,b@example.org,,two words,",
     ]
     answer = await bring_in(story, "\n".join(rows))
     report = answer.json
-    assert (answer.status, report["recorded"], report["standing"], report["rejected"]) == (200, 3, 1, 7)
-    assert [error["line"] for error in report["errors"]] == [5, 6, 7, 8, 9, 10, 11]
+    assert (answer.status, report["recorded"], report["standing"], report["rejected"]) == (200, 3, 1, 8)
+    assert [error["line"] for error in report["errors"]] == [5, 6, 7, 8, 9, 10, 11, 13]
     assert "no contact 'nobody'" in report["errors"][0]["detail"]
     assert "no channel 'pigeon'" in report["errors"][1]["detail"]
     listed = await story.everything("/v1/opt-outs")
