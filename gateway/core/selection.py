@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Literal
 
 from gateway.core.ids import ActionId
 from gateway.core.states import RecipientState
@@ -18,12 +19,20 @@ class AllContacts:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Reachable:
+    """On which channel somebody must have an address: `name` and `address_from` of `contract.Channel`."""
+
+    name: str
+    address_from: Literal["phone", "email"] | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ContactFilter:
     """The contacts to which every given condition applies, in the order of creation.
 
     `tags_any`: at least one of them, `tags_all`: each of them, `tags_none`: not one of them. `attributes`: equal
-    values, where None means that there is no value. `seen_before`: last synced earlier than this. `deleted`: deleted
-    ones too.
+    values, where None means that there is no value. `seen_before`: last synced earlier than this. `reachable`: with an
+    address on that channel. `deleted`: deleted ones too.
     """
 
     tags_any: tuple[str, ...] = ()
@@ -31,6 +40,7 @@ class ContactFilter:
     tags_none: tuple[str, ...] = ()
     attributes: Mapping[str, object] = field(default_factory=dict)
     seen_before: datetime | None = None
+    reachable: Reachable | None = None
     deleted: bool = False
 
 

@@ -90,7 +90,8 @@ class WhereRequest(Request, frozen=True, kw_only=True):
 
     tags: TagsRequest = TagsRequest()
     attributes: dict[str, Any] = {}
-    seen_before: str | None = None
+    seen_before: Annotated[str, msgspec.Meta(description="Last synced earlier than this, RFC 3339.")] | None = None
+    channel: Annotated[str, msgspec.Meta(description="Who has an address there.")] | None = None
 
 
 class AddressRequest(Request, frozen=True, kw_only=True, gc=False):

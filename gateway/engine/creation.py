@@ -130,6 +130,7 @@ class Creation:
             region=place.default_region,
             required=content.required if content else frozenset(),
             reaches_deleted=operation is not None and operation.reaches_deleted,
+            channels=self._catalogue.channels,
         )
         recipients = await read_recipients(request.recipients, about, found)
         if recipients is not None and isinstance(recipients.selection, OtherAction):

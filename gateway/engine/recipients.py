@@ -6,7 +6,7 @@ Lists may have a million entries: they are gone through in a thread, so that the
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import islice
@@ -22,6 +22,7 @@ from gateway.core.selection import (
     ContactFilter,
     ContactList,
     OtherAction,
+    Reachable,
     Selection,
 )
 from gateway.core.states import RecipientState
@@ -56,6 +57,7 @@ class Circumstances:
     region: str | None  # of national phone numbers
     required: frozenset[str]  # variables without which nobody can be written to
     reaches_deleted: bool
+    channels: Mapping[str, Channel]  # that a condition may name
 
 
 async def read_recipients(asked: RecipientsRequest, about: Circumstances, found: Findings) -> CheckedRecipients | None:
@@ -188,7 +190,11 @@ def _where(asked: WhereRequest, about: Circumstances, found: Findings) -> Checke
     for name, value in asked.attributes.items():
         if isinstance(value, list | dict):
             found.problem(f"/recipients/where/attributes/{name}", "Compare with text, a number, true, false or null.")
-    if not (tags.any or tags.all or tags.none or asked.attributes or asked.seen_before):
+    channel = about.channels.get(asked.channel or "")
+    if asked.channel is not None and channel is None:
+        detail = f"There is no channel {asked.channel!r}; there are: {sorted(about.channels)}."
+        found.problem("/recipients/where/channel", detail)
+    if asked == WhereRequest():
         found.problem("/recipients/where", 'There is no condition: write {"all": true} for everybody.')
     if len(found.problems) > before:
         return None
@@ -199,6 +205,7 @@ def _where(asked: WhereRequest, about: Circumstances, found: Findings) -> Checke
             tags_none=tuple(tags.none),
             attributes=asked.attributes,
             seen_before=seen_before,
+            reachable=None if channel is None else Reachable(name=channel.name, address_from=channel.address_from),
             deleted=about.reaches_deleted,
         )
     )

@@ -7,14 +7,26 @@ Three channels' addresses have columns of their own (`email`, `phone`, `whatsapp
 from __future__ import annotations
 
 import re
-from typing import Final
+from typing import Final, Literal, Protocol
 
 from gateway.contract import Channel
 
 _NAME: Final = re.compile(r"[a-z][a-z0-9_]*")
 
 
-def address_sql(channel: Channel, contact: str = "c") -> str:
+class Addressed(Protocol):
+    """What says where addresses on a channel are: the channel itself, or what a selection keeps of it."""
+
+    @property
+    def name(self) -> str:
+        """The channel's."""
+
+    @property
+    def address_from(self) -> Literal["phone", "email"] | None:
+        """The column that stands in for an address of its own."""
+
+
+def address_sql(channel: Addressed, contact: str = "c") -> str:
     """A SQL expression: the address of the contact with alias `contact` on this channel, or NULL.
 
     The channel's own address wins; without one, the column that `address_from` names.
@@ -49,7 +61,7 @@ def holders_sql(channel: Channel, org: str, address: str) -> str:
     return " UNION ALL ".join(parts)
 
 
-def _checked(channel: Channel) -> str:
+def _checked(channel: Addressed) -> str:
     """The channel's name, which goes into SQL text. The registry has checked it; this is the second lock."""
     if not _NAME.fullmatch(channel.name):
         raise ValueError(f"{channel.name!r} is not a channel name: expected [a-z][a-z0-9_]*")

@@ -20,9 +20,20 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+import msgspec
+
 from gateway.core.ids import ActionId
-from gateway.core.selection import AddressList, AllContacts, ContactFilter, ContactList, OtherAction, Selection
+from gateway.core.selection import (
+    AddressList,
+    AllContacts,
+    ContactFilter,
+    ContactList,
+    OtherAction,
+    Reachable,
+    Selection,
+)
 from gateway.core.states import RecipientState
+from gateway.store.addresses import address_sql
 from gateway.store.codec import from_json, from_micros, micros_or_none, to_json
 from gateway.store.counters import Moves
 
@@ -69,6 +80,7 @@ def selection_json(selection: Selection) -> str:
                     "none": selection.tags_none,
                     "attributes": selection.attributes,
                     "seen_before": micros_or_none(selection.seen_before),
+                    "reachable": selection.reachable,
                     "deleted": selection.deleted,
                 }
             )
@@ -94,6 +106,7 @@ def selection_from_json(text: str) -> Selection:
                 tags_none=tuple(stored["none"]),
                 attributes=stored["attributes"],
                 seen_before=None if seen is None else from_micros(seen),
+                reachable=msgspec.convert(stored.get("reachable"), Reachable | None),
                 deleted=stored["deleted"],
             )
         case "contacts":
@@ -171,6 +184,8 @@ def _contacts_source(wanted: ContactFilter) -> Source:
         conditions.append("c.deleted_at IS NULL")
     if wanted.seen_before is not None:
         conditions.append("c.seen_at < :seen_before")
+    if wanted.reachable is not None:
+        conditions.append(f"{address_sql(wanted.reachable)} IS NOT NULL")
     if wanted.tags_all:
         conditions.append(
             "NOT EXISTS (SELECT 1 FROM json_each(:all) AS t WHERE NOT EXISTS "

@@ -15,7 +15,15 @@ from hypothesis import strategies as st
 from gateway.contract import Channel
 from gateway.core.ids import ActionId, IdSequence, OrgId
 from gateway.core.schedule import Schedule
-from gateway.core.selection import AddressList, AllContacts, ContactFilter, ContactList, OtherAction, Selection
+from gateway.core.selection import (
+    AddressList,
+    AllContacts,
+    ContactFilter,
+    ContactList,
+    OtherAction,
+    Reachable,
+    Selection,
+)
 from gateway.core.states import ActionStatus, RecipientState
 from gateway.errors import NotFound, Refused
 from gateway.store import selections
@@ -186,6 +194,16 @@ async def test_contacts_created_after_the_action_are_never_in_it(desk: Desk) -> 
     assert await desk.rows(listed) == [(1, 1, None, 0, None), (2, None, "m-2", 4, "contact_not_found")]
 
 
+async def test_a_filter_selects_who_has_an_address_on_a_channel(desk: Desk) -> None:
+    await desk.contact(1, phone="+14155550101")
+    await desk.contact(2, email="a@example.org", tags=["a"])
+    await desk.contact(3, phone="+14155550103", addresses='{"pigeon":"loft 3"}', tags=["a"])
+    sms, pigeon = Reachable(name="sms", address_from="phone"), Reachable(name="pigeon", address_from=None)
+    assert await desk.contacts_of(ContactFilter(reachable=sms)) == [1, 3]
+    assert await desk.contacts_of(ContactFilter(reachable=sms, tags_any=("a",))) == [3]
+    assert await desk.contacts_of(ContactFilter(reachable=pigeon)) == [3]
+
+
 @pytest.mark.parametrize(
     ("conditions", "expected"),
     [
@@ -347,6 +365,7 @@ attribute_values = st.one_of(st.none(), st.booleans(), st.integers(-5, 5), st.te
         tags_none=st.lists(st.text(min_size=1, max_size=3), max_size=2).map(tuple),
         attributes=st.dictionaries(st.text(max_size=3), attribute_values, max_size=2),
         seen_before=st.none() | st.datetimes(min_value=datetime(2000, 1, 1), timezones=st.just(UTC)),
+        reachable=st.none() | st.builds(Reachable, name=st.just("sms"), address_from=st.sampled_from([None, "phone"])),
         deleted=st.booleans(),
     )
 )

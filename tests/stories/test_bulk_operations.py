@@ -83,3 +83,19 @@ async def test_a_contact_deleted_between_two_batches_is_not_written_to(story: St
     assert (books["status"], books["counts"]) == ("completed", {"total": 8, "succeeded": 7, "skipped": 1})
     assert (await story.people(action))["m-6"]["code"] == "contact_deleted"
     assert story.mails() == {f"{id}@example.org": 1 for id in people if id != "m-6"}
+
+
+async def test_who_has_an_address_on_a_channel_is_chosen_as_the_list_shows_them(story: Story) -> None:
+    await story.contacts(3)
+    await story.call("POST", "/v1/contacts", {"contacts": [{"id": "phone-only", "phone": "+14155550101"}]})
+    chosen = {"where": {"channel": "email", "tags": {"none": ["old"]}}}
+    await story.call("PATCH", "/v1/contacts/m-3", {"tags": ["old"]})
+    await run(story, "add_tags", {"tags": ["by mail"]}, NOW, chosen)
+    assert [one["id"] for one in await story.everything("/v1/contacts?tag=by%20mail")] == ["m-1", "m-2"]
+    assert [one["id"] for one in await story.everything("/v1/contacts?channel=sms")] == ["phone-only"]
+    reply = await story.call(
+        "POST",
+        "/v1/bulk-actions",
+        {"operation": "add_tags", "parameters": {"tags": ["x"]}, "recipients": {"where": {"channel": "pigeon"}}},
+    )
+    assert (reply.status, [one["pointer"] for one in reply.json["errors"]]) == (422, ["/recipients/where/channel"])
