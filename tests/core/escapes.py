@@ -201,7 +201,8 @@ def _peak() -> int:
 def measure(name: str) -> None:
     """One line of JSON about one case: the mean of its two renderings, the best of some tries on a busy machine."""
     Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
-    before, took, end = _peak(), [], ""
+    before, end = _peak(), ""
+    took: list[float] = []
     while len(took) < TRIES_MAX and (len(took) < 2 or min(took) > PLENTY_MILLISECONDS):
         began = time.process_time()
         end = attempt(CORPUS[name])
