@@ -18,6 +18,7 @@ from gateway.core.people import SCALARS
 from gateway.core.selection import AddressList, ContactList, Selection
 from gateway.store.addresses import address_sql, is_bad_sql
 from gateway.store.candidates import values_of
+from gateway.store.codec import from_json
 from gateway.store.consent import opted_out_sql
 from gateway.store.database import Database
 from gateway.store.selections import CHUNK, source_of
@@ -116,7 +117,7 @@ def _look_over(conn: sqlite3.Connection, viewing: Viewing) -> Sight:
     return sight
 
 
-def _chunks(conn: sqlite3.Connection, viewing: Viewing) -> Iterator[list[tuple[Any, ...]]]:
+def _chunks(conn: sqlite3.Connection, viewing: Viewing) -> Iterator[list[list[Any]]]:
     sends = viewing.channel is not None
     source = source_of(viewing.selection, sends=sends)
     (bound,) = conn.execute("SELECT COALESCE(max(id), 0) FROM contacts").fetchone()
@@ -134,19 +135,28 @@ def _chunks(conn: sqlite3.Connection, viewing: Viewing) -> Iterator[list[tuple[A
     if isinstance(viewing.selection, ContactList | AddressList):
         for entries in viewing.chunks:
             parameters["entries"] = entries
-            yield conn.execute(statement, parameters).fetchall()
+            yield _rows(conn, statement, parameters)
         return
     while True:
         (upto,) = conn.execute(source.edge, parameters).fetchone()
         if upto is None:
             return
         parameters["upto"] = upto
-        yield conn.execute(statement, parameters).fetchall()
+        yield _rows(conn, statement, parameters)
         parameters["after"] = upto
 
 
+def _rows(conn: sqlite3.Connection, statement: str, parameters: Mapping[str, Any]) -> list[list[Any]]:
+    (rows,) = conn.execute(statement, parameters).fetchone()
+    found: list[list[Any]] = from_json(rows)
+    return found
+
+
 def _statement(rows: str, viewing: Viewing) -> str:
-    """Of each row: why it cannot be reached, its name, its address, its time zone, the first variable it lacks."""
+    """Of each row: why it cannot be reached, its name, its address, its time zone, the first variable it lacks.
+
+    One array of JSON: each row by itself would give up the interpreter and wait for it anew.
+    """
     channel = viewing.channel
     reasons = ["WHEN r.code IS NOT NULL THEN r.code"]
     if not viewing.reaches_deleted:
@@ -166,9 +176,10 @@ def _statement(rows: str, viewing: Viewing) -> str:
     )
     missing = f"CASE {lacking} END" if lacking else "NULL"
     return f"""
-        SELECT CASE {" ".join(reasons)} END, COALESCE(c.public_id, r.given), {address}, COALESCE(r.zone, c.time_zone),
-            {missing}, r.contact, r.variables
-        FROM ({rows}) AS r LEFT JOIN contacts AS c ON c.id = r.contact ORDER BY r.position"""
+        SELECT json_group_array(json(found)) FROM (
+            SELECT json_array(CASE {" ".join(reasons)} END, COALESCE(c.public_id, r.given), {address},
+                COALESCE(r.zone, c.time_zone), {missing}, r.contact, r.variables) AS found
+            FROM ({rows}) AS r LEFT JOIN contacts AS c ON c.id = r.contact ORDER BY r.position LIMIT -1)"""
 
 
 def _lacks(name: str, parameter: str) -> str:

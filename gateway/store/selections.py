@@ -38,6 +38,7 @@ from gateway.store.codec import from_json, from_micros, micros_or_none, to_json
 from gateway.store.counters import Moves
 
 CHUNK: Final = 5_000  # rows looked at per transaction: some 10 to 15 ms of the writer's time
+FIRST_CHUNK: Final = 500  # and at first, so that the first batch and the first messages need not wait for so long
 
 DEAD_ON_ARRIVAL: Final = ("contact_not_found", "invalid_address")
 """Codes of recipients that failed because of what was given: there is nothing behind them that could be tried again."""
@@ -245,9 +246,10 @@ _INSERT: Final = """
 def snapshot_chunk(conn: sqlite3.Connection, action: ActionId) -> ChunkResult:
     """Insert the next recipients of an action from its selection, and move its books and its position with them.
 
-    Looks at up to `CHUNK` rows of what the selection reads. It belongs into the caller's transaction: a killed process
-    goes on behind the last chunk that was committed. Recipients of an action that is already being sent come into its
-    one batch; those that cannot exist come as failed, in no batch. Another action still being swept is waited for.
+    Looks at up to `CHUNK` rows of what the selection reads, at first at fewer. It belongs into the caller's
+    transaction: a killed process goes on behind the last chunk that was committed. Recipients of an action that is
+    already being sent come into its one batch; those that cannot exist come as failed, in no batch. Another action
+    still being swept is waited for.
     """
     org, channel, operation, text, position, bound, schedule = conn.execute(
         "SELECT org, channel, operation, selection, work_position, contact_bound, schedule "
@@ -258,6 +260,8 @@ def snapshot_chunk(conn: sqlite3.Connection, action: ActionId) -> ChunkResult:
     if isinstance(selection, OtherAction) and _is_swept(conn, selection.action):
         return ChunkResult(0, position, False)
     source = source_of(selection, sends=operation == "send_message")
+    listed = isinstance(selection, ContactList | AddressList)
+    base = position if listed else _last_seq(conn, action)
     parameters = {
         **source.parameters,
         "action": action,
@@ -265,9 +269,8 @@ def snapshot_chunk(conn: sqlite3.Connection, action: ActionId) -> ChunkResult:
         "channel": channel,
         "bound": bound,
         "after": position,
-        "limit": CHUNK,
+        "limit": min(CHUNK, FIRST_CHUNK + base),
     }
-    listed = isinstance(selection, ContactList | AddressList)
     if listed:
         parameters["entries"] = _entries(conn, action, position)
         if parameters["entries"] is None:
@@ -276,7 +279,7 @@ def snapshot_chunk(conn: sqlite3.Connection, action: ActionId) -> ChunkResult:
     if upto is None:
         return ChunkResult(0, position, True)
     parameters["upto"] = upto
-    parameters["base"] = position if listed else _last_seq(conn, action)
+    parameters["base"] = base
     # In a list the place is the seq; elsewhere the rows that a condition lets through are counted.
     seq = "position" if listed else ":base + row_number() OVER (ORDER BY position)"
     inserted = conn.execute(_INSERT.format(seq=seq, rows=source.rows), parameters).rowcount
