@@ -452,6 +452,40 @@ async def test_a_list_that_is_missing_is_a_problem_and_no_crash(desk: Templates)
     assert (await desk.decide(deep, "render", {"variables": {"seat": {"row": 4}}})).json["text"] == "4"
 
 
+@pytest.mark.parametrize(
+    ("body", "values"),
+    [
+        ("{% for a in x %}{% for b in x %}{% for c in x %}{{ c }}{% endfor %}{% endfor %}{% endfor %}", ["y"] * 200),
+        ("{{ x }}", {"deep": {"er": [1] * 30_000}}),
+        ("{{ x }}", "y" * 4_097),
+    ],
+)
+async def test_what_would_run_or_grow_without_end_is_a_problem_and_no_text(
+    desk: Templates, body: str, values: Any
+) -> None:
+    shown = (await desk.decide(await desk.make(body=body), "render", {"variables": {"x": values}})).json
+    assert shown["problem"]
+    assert (shown["text"], shown["missing"]) == (None, [])
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "{% for i in range(200) %}" * 3 + "x" + "{% endfor %}" * 3,
+        "{% for a in x %}{{ a | sort | join(a) }}{% endfor %}",
+        "{{ 'x' * 1000000000 }}",
+        "{{ x.__class__ }}",
+        "{% include '/etc/passwd' %}",
+        "{{ " + "(" * 400 + "1" + ")" * 400 + " }}",
+        "{{ x }}" * 501,
+        "".join(f"{{{{ v{n} }}}}" for n in range(101)),
+        "x" * 65_537,
+    ],
+)
+async def test_a_text_that_reaches_beyond_a_message_is_not_kept(desk: Templates, body: str) -> None:
+    assert [one["pointer"] for one in (await desk.make(expect=422, body=body))["errors"]] == ["/body"]
+
+
 async def test_any_version_can_be_looked_at_the_newest_if_none_is_named(desk: Templates) -> None:
     made = await desk.approved(body="One")
     await desk.edit(made, {"body": "Two"})
