@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+import random
+from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -64,7 +65,10 @@ class EngineSettings:
 
 
 class Engine:
-    """Built once by the daemon. `run` takes over what the last process left, then works until cancelled."""
+    """Built once by the daemon. `run` takes over what the last process left, then works until cancelled.
+
+    `chance`: random numbers from [0, 1).
+    """
 
     def __init__(
         self,
@@ -80,6 +84,7 @@ class Engine:
         metrics: EngineMetrics,
         crash: CrashPoints,
         node: str,
+        chance: Callable[[], float] = random.random,
         settings: EngineSettings | None = None,
     ) -> None:
         chosen = settings or EngineSettings()
@@ -88,7 +93,6 @@ class Engine:
         self._log = structlog.get_logger("gateway.engine")
         releases = Releases(database, ids, chosen.notice)
         senders = SenderStore(database)
-        facts = FactStore(database)
         tools = LaneTools(
             clock=clock,
             candidates=Candidates(database),
@@ -97,11 +101,12 @@ class Engine:
             composer=composer,
             crash=crash,
             metrics=metrics,
+            chance=chance,
             look=self._look,
             node=node,
         )
         self.gatekeepers: Mapping[str, Gatekeeper] = {
-            sender.name: Gatekeeper(sender, catalogue.send_policies, facts, ids)
+            sender.name: Gatekeeper(sender, catalogue.send_policies, FactStore(database), ids)
             for sender in catalogue.senders.values()
         }
         self._holds = {

@@ -8,8 +8,6 @@ are never more than W, whatever happens to the process.
 from __future__ import annotations
 
 import asyncio
-import random
-import secrets
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -57,6 +55,7 @@ class LaneTools:
     composer: Composer
     crash: CrashPoints
     metrics: SendMetrics
+    chance: Callable[[], float]  # from [0, 1); spreads retries
     look: Callable[[], None]  # a turn has left something for the scheduler
     node: str
 
@@ -86,7 +85,6 @@ class Lane:
         self._pace = Pace(sender, tools.clock.now())
         self._in_flight = 0
         self._unreached = 0
-        self._chance = random.Random(secrets.randbits(64))  # noqa: S311 - spreads retries, no secret
         self._draining = False
         self._drained = asyncio.Event()
         self._poll_at: datetime | None = None
@@ -208,7 +206,7 @@ class Lane:
             (
                 prepared,
                 self._rulings.decide(
-                    outcome, prepared.outbound.attempt, prepared.first_attempt_at or now, now, self._chance.random()
+                    outcome, prepared.outbound.attempt, prepared.first_attempt_at or now, now, self._tools.chance()
                 ),
             )
             for prepared, outcome in finished

@@ -90,11 +90,15 @@ class Database:
         self._conn.create_function(HASH_FUNCTION, 2, self._hash, deterministic=True)
         self._queue: SimpleQueue[_Request | None] = SimpleQueue()
         self._closed = False
-        self._writer = threading.Thread(target=self._write_loop, name="gateway-writer", daemon=True)
-        self._writer.start()
         self._local = threading.local()
         self._read_connections: list[sqlite3.Connection] = []
         self._readers = ThreadPoolExecutor(READERS, "gateway-reader")
+        self._start()
+
+    def _start(self) -> None:
+        """Let somebody carry out what is queued: a thread. The simulation decides by itself who does it, and when."""
+        self._writer = threading.Thread(target=self._write_loop, name="gateway-writer", daemon=True)
+        self._writer.start()
 
     async def __aenter__(self) -> Self:
         return self
