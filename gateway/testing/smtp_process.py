@@ -23,12 +23,24 @@ class SmtpProcess:
     It ends with the block, with `stop`, and by itself when this process dies. The record file stays.
     """
 
-    def __init__(self, record: Path, *, port: int = 0, faults: Sequence[Fault] = (), user: str | None = None) -> None:
-        """`port` 0 takes a free one, known after the start. `user`: demand AUTH, as "name:password"."""
+    def __init__(
+        self,
+        record: Path,
+        *,
+        port: int = 0,
+        faults: Sequence[Fault] = (),
+        user: str | None = None,
+        pipelining: bool = True,
+    ) -> None:
+        """`port` 0 takes a free one, known after the start. `user`: demand AUTH, as "name:password".
+
+        `pipelining` False: neither offer it nor stand it (`SmtpServer`).
+        """
         self.port = port
         self._record = record
         self._faults = tuple(faults)
         self._user = user
+        self._pipelining = pipelining
         self._process: asyncio.subprocess.Process | None = None
 
     async def __aenter__(self) -> Self:
@@ -40,9 +52,16 @@ class SmtpProcess:
     ) -> None:
         await self.stop()
 
+    @property
+    def pid(self) -> int:
+        """Of the running process."""
+        assert self._process is not None
+        return self._process.pid
+
     async def start(self) -> None:
         """Start it and wait until it accepts connections; after `stop` or `kill`, again on the same port."""
         more = ["--user", self._user] if self._user else []
+        more += [] if self._pipelining else ["--no-pipelining"]
         self._process = await asyncio.create_subprocess_exec(
             sys.executable,
             "-m",

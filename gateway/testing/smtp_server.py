@@ -60,13 +60,15 @@ class SmtpServer:
         implicit_tls: bool = False,
         lenient: bool = False,
         smtputf8: bool = True,
+        pipelining: bool = True,
         size_max: int = SIZE_MAX,
     ) -> None:
         """`port` 0 takes a free one. `record`: append a line for each accepted mail. `keep`: remember whole messages.
 
-        `credentials` (user to password): AUTH PLAIN and LOGIN, without which MAIL is refused. `tls`: STARTTLS is
-        offered, or with `implicit_tls` spoken from the first byte. `lenient`: bare CR and LF count as ends of lines
-        around a final dot, as in servers that fall for SMTP smuggling.
+        `credentials` (user to password): AUTH by the `mechanisms` (PLAIN, LOGIN, CRAM-MD5), without which MAIL is
+        refused. `tls`: STARTTLS is offered, or with `implicit_tls` spoken from the first byte. `lenient`: bare CR and
+        LF count as ends of lines around a final dot, as in servers that fall for SMTP smuggling. `pipelining` False: it
+        is not offered, and a command that comes before the answer to the one before it is refused.
         """
         self.port = port
         self.keep = keep
@@ -77,9 +79,11 @@ class SmtpServer:
         self.implicit_tls = implicit_tls
         self.lenient = lenient
         self.smtputf8 = smtputf8
+        self.pipelining = pipelining
         self.size_max = size_max
         self.count = 0  # mails accepted, one for each recipient
         self.connections = 0  # accepted so far
+        self.improper = 0  # groups of commands that RFC 2920 does not allow
         self.messages: list[Mail] = []
         self.message_ids: Counter[str] = Counter()
         self._record = record
@@ -214,6 +218,7 @@ def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--print-port", action="store_true", help="print `port N` when connections are accepted")
     parser.add_argument("--faults", default="[]", help='JSON: [{"stage": "rcpt", "reply": "450 4.2.1 Later"}]')
+    parser.add_argument("--no-pipelining", action="store_true", help="do not offer PIPELINING, and do not stand it")
     parser.add_argument("--user", help="demand AUTH, as NAME:PASSWORD")
     return parser.parse_args(arguments)
 
@@ -222,7 +227,14 @@ async def serve(options: argparse.Namespace) -> None:
     """Receive until SIGTERM or the end of standard input; each line of which is a JSON list of faults to have now."""
     credentials = dict([options.user.split(":", 1)]) if options.user else None
     faults = msgspec.json.decode(options.faults, type=list[Fault])
-    server = SmtpServer(port=options.port, record=options.record, keep=False, faults=faults, credentials=credentials)
+    server = SmtpServer(
+        port=options.port,
+        record=options.record,
+        keep=False,
+        faults=faults,
+        credentials=credentials,
+        pipelining=not options.no_pipelining,
+    )
     ended = asyncio.Event()
     loop = asyncio.get_running_loop()
     loop.add_signal_handler(signal.SIGTERM, ended.set)

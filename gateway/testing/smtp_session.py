@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import binascii
+import hmac
 import re
 import ssl
 from collections.abc import Callable, Mapping
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
 LINE_MAX: Final = 4_096  # octets of a command line; RFC 5321 4.5.3.1.4 asks for 512, parameters and AUTH for more
 HOST: Final = "sink.example"
+CHALLENGE: Final = b"<1896.697170952@sink.example>"  # of AUTH CRAM-MD5; the same for all, as nothing is at stake
 _END: Final = b"\r\n.\r\n"
 # What tolerant servers have taken for the end of a message (SMTP smuggling, CVE-2023-51764 and its kin).
 _LENIENT_END: Final = re.compile(rb"(?:\r\n|\r|\n)\.(?:\r\n|\r|\n)")
@@ -107,7 +109,10 @@ class SmtpSession(asyncio.Protocol):
             read(line)
             return True
         command = self._commands.get(line[:4].upper())
-        if command is None:
+        if self._answers and not self._server.pipelining:
+            self._server.improper += 1
+            self._answer("503 5.5.0 Improper use of SMTP command pipelining")
+        elif command is None:
             self._answer("500 5.5.1 What?")
         else:
             command(line)
@@ -214,7 +219,9 @@ class SmtpSession(asyncio.Protocol):
 
     def _extensions(self) -> list[str]:
         server = self._server
-        extensions = ["PIPELINING", "8BITMIME", "ENHANCEDSTATUSCODES", f"SIZE {server.size_max}"]
+        extensions = ["8BITMIME", "ENHANCEDSTATUSCODES", f"SIZE {server.size_max}"]
+        if server.pipelining:
+            extensions.insert(0, "PIPELINING")
         if server.smtputf8:
             extensions.append("SMTPUTF8")
         if server.tls is not None and not self._secure:
@@ -263,6 +270,8 @@ class SmtpSession(asyncio.Protocol):
                 self._answers.append(b"250 2.1.5 OK\r\n")
 
     def _data(self, line: bytes) -> None:
+        if self._buffer:  # RFC 2920 3.1: DATA is the last command of a group
+            self._server.improper += 1
         if not self._recipients:
             self._answer("503 5.5.1 RCPT first")
         elif not self._faulty(Stage.DATA):
@@ -341,6 +350,8 @@ class SmtpSession(asyncio.Protocol):
             return
         elif mechanism.upper() == b"PLAIN":
             self._continue(self._plain, initial, "334 ")
+        elif mechanism.upper() == b"CRAM-MD5":
+            self._continue(self._cram_md5, b"", f"334 {base64.b64encode(CHALLENGE).decode()}")
         else:
             self._continue(self._login_user, initial, "334 VXNlcm5hbWU6")
 
@@ -359,6 +370,13 @@ class SmtpSession(asyncio.Protocol):
         self._user = _decoded(line)
         self._answer("334 UGFzc3dvcmQ6")
         self._awaits = lambda password: self._judge(self._user, _decoded(password))
+
+    def _cram_md5(self, line: bytes) -> None:
+        user, _, digest = _decoded(line).rpartition(" ")
+        password = self._server.credentials.get(user, "")
+        if hmac.new(password.encode(), CHALLENGE, "md5").hexdigest() != digest:
+            password = ""  # whatever it was, it was another one
+        self._judge(user, password)
 
     def _judge(self, user: str, password: str) -> None:
         if self._server.credentials.get(user) == password:

@@ -84,6 +84,21 @@ async def test_a_pipelined_group_is_answered_in_order(server: SmtpServer) -> Non
     assert [received.recipient for received in server.messages] == ["m1@example.org", "m2@example.org"]
 
 
+async def test_without_pipelining_a_command_ahead_of_an_answer_is_refused_and_counted() -> None:
+    async with SmtpServer(pipelining=False) as server, client(server) as connection:
+        await connection.answers()
+        await connection.say("EHLO me.example\r\n")
+        answers = await connection.say("MAIL FROM:<a@b.example>\r\nRCPT TO:<m1@example.org>\r\n", 2)
+        assert ([answer[:3] for answer in answers], server.improper) == (["250", "503"], 1)
+        assert (await connection.say("RCPT TO:<m1@example.org>\r\n"))[0].startswith("250")
+
+
+async def test_a_text_ahead_of_the_go_ahead_is_taken_and_counted(server: SmtpServer) -> None:
+    async with greeted(server) as connection:
+        await connection.say(transaction(), 4)
+    assert (server.count, server.improper) == (1, 1)
+
+
 async def test_it_reads_the_same_however_the_bytes_are_cut(server: SmtpServer) -> None:
     async with greeted(server) as connection:
         for letter in transaction():
