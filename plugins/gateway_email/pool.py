@@ -1,38 +1,52 @@
-"""The kept connections of one sender: handed out one message at a time, replaced when spent, closed when idle."""
+"""The kept connections of one sender: messages are handed to them, they are replaced when spent, closed when idle."""
 
 from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 from typing import Final
 
 from gateway import Misconfigured, NotSent
-from gateway_email.session import Session, Unusable
+from gateway_email.deadlines import Deadlines
+from gateway_email.handshake import Unusable
+from gateway_email.replies import Reply
+from gateway_email.session import Session
+from gateway_email.transaction import Transaction
 
 LOWERED_SECONDS: Final = 30.0  # how long a server's own limit on connections is believed before one more is tried
+QUICK_SECONDS: Final = 0.02  # a server that answers a text sooner is sent the next one behind it, rather than beside it
 
 
 class Pool:
-    """At most `limit` connections at once. Every session that `acquire` gives must come back by `release` or `discard`.
+    """At most `limit` connections at once, and a queue of the messages that wait for one.
 
-    While there is none, one caller connects and the others wait for how that ends: bad credentials are tried once, not
-    once for each message in flight, and a server that is down is told to all of them at once. A server that refuses
-    one more connection while others work has a limit of its own: what there is then serves all messages for a while.
+    While there is none, one is tried, and all wait for how that ends: bad credentials are tried once, not once for each
+    message in flight, and a server that is down is told to all of them at once. A server that refuses one more
+    connection while others work has a limit of its own: what there is then serves all messages for a while.
+
+    Where the server takes the next envelope behind a text (`Session.capacity`) and is quick, two messages share a
+    connection: half the connections, half the system calls. A slow one gets a connection for each as far as allowed,
+    for there the second would wait for the first.
     """
 
     def __init__(
-        self, connect: Callable[[], Awaitable[Session]], *, limit: int, uses: int, idle_seconds: float
+        self, connect: Callable[[], Coroutine[None, None, Session]], *, limit: int, uses: int, idle_seconds: float
     ) -> None:
         """`uses`: messages after which a connection is replaced. `idle_seconds`: then one without work is closed."""
         self._connect = connect
         self._limit = limit
         self._uses = uses
         self._idle_seconds = idle_seconds
-        self._idle: list[Session] = []  # the last one back is the first one out: the others grow old and are closed
-        self._size = 0  # connections that exist or are being made
-        self._established = 0  # connections that exist
-        self._waiters: deque[asyncio.Future[Session | None]] = deque()
+        self._sessions: set[Session] = set()
+        self._idle: dict[
+            Session, None
+        ] = {}  # the last one back is the first one out: the others grow old and are closed
+        self._roomy: dict[Session, None] = {}  # at work, with room for one more; the first one is served first
+        self._waiting: deque[Transaction] = deque()
+        self._connecting: set[asyncio.Task[Session]] = set()
+        self._deadlines = Deadlines(self._expire)
+        self._shared = 1  # messages that a new connection is expected to serve at once
         self._lowered_to = limit
         self._lowered_until = 0.0
         self._sweep: asyncio.TimerHandle | None = None
@@ -41,125 +55,151 @@ class Pool:
     @property
     def size(self) -> int:
         """How many connections exist or are being made."""
-        return self._size
+        return len(self._sessions) + len(self._connecting)
 
-    async def acquire(self) -> Session:
-        """A session that is this caller's alone: a kept one, a new one, or the next that comes back.
+    async def hand_over(self, message: Transaction) -> Reply:
+        """Send it over a kept connection, a new one, or the next that has room; the answer to its text.
 
-        Raises what connecting raises. Cancelled while waiting, it leaves nothing behind.
+        Raises what the message ended with (`Transaction`), or what kept us from connecting. Cancelled, it leaves
+        nothing behind.
         """
-        while True:
-            session = self._take_idle()
-            if session is None:
-                session = await (self._grow() if self._may_grow() else self._wait_for_one())
-            if session is not None:
-                return session
-
-    def release(self, session: Session) -> None:
-        """The session is in order and may serve another message."""
-        if not session.alive:
-            self.discard(session)
-        elif session.transactions >= self._uses:
-            self._forget(session)
-            self._say_goodbye(session)
-        elif not self._hand_on(session):
-            session.idle_since = asyncio.get_running_loop().time()
-            self._idle.append(session)
-            self._plan_sweep()
-
-    def discard(self, session: Session) -> None:
-        """The session is not in order: close it now."""
-        session.abort()
-        self._forget(session)
+        self._deadlines.watch(message)
+        self._waiting.append(message)
+        self._place()
+        try:
+            return await message.answer
+        except asyncio.CancelledError:
+            self._withdraw(message)
+            raise
+        finally:
+            self._deadlines.forget(message)
 
     async def close(self) -> None:
         """Close what is idle, politely but within two seconds. Nothing may be in use any more."""
+        self._deadlines.stop()
         if self._sweep is not None:
             self._sweep.cancel()
             self._sweep = None
-        while self._idle:
-            session = self._idle.pop()
+        for session in list(self._sessions):
             self._forget(session)
             self._say_goodbye(session)
-        if self._farewells:
-            await asyncio.wait(self._farewells)
+        self._stop_connecting()
+        ending: set[asyncio.Task[None] | asyncio.Task[Session]] = {*self._farewells, *self._connecting}
+        if ending:
+            await asyncio.wait(ending)
 
-    # ---- inside ---------------------------------------------------------------------------------------------------
+    # ---- messages to sessions -------------------------------------------------------------------------------------
 
-    def _take_idle(self) -> Session | None:
-        while self._idle:
-            session = self._idle.pop()
-            if session.alive:
+    def _place(self) -> None:
+        """Hand out what waits as far as there is room, and connect for the rest."""
+        while self._waiting:
+            session = self._with_room()
+            if session is None:
+                self._grow()
+                return
+            message = self._waiting.popleft()
+            if not message.answer.done():  # else it is cancelled, and about to withdraw
+                session.take(message)
+                self._file(session)
+
+    def _with_room(self) -> Session | None:
+        """The session for the next message: behind another one's text, idle, or none yet."""
+        if self._roomy:
+            session = next(iter(self._roomy))
+            if session.answer_seconds < QUICK_SECONDS or not (self._idle or self._may_grow()):
                 return session
-            self.discard(session)
-        return None
+        return next(reversed(self._idle)) if self._idle else None
+
+    def _file(self, session: Session) -> None:
+        """Put it where it is found: its load has changed."""
+        load = session.load
+        if load >= session.capacity or not session.usable or session.transactions >= self._uses:
+            self._idle.pop(session, None)
+            self._roomy.pop(session, None)
+            if load == 0 and session in self._sessions:
+                self._forget(session)
+                self._say_goodbye(session)
+        elif load:
+            self._idle.pop(session, None)
+            self._roomy[session] = None
+        else:
+            self._roomy.pop(session, None)
+            self._idle[session] = None
+            session.idle_since = asyncio.get_running_loop().time()
+            self._plan_sweep()
+
+    def _freed(self, session: Session) -> None:
+        self._file(session)
+        if self._waiting:
+            self._place()
+
+    def _withdraw(self, message: Transaction) -> None:
+        """It is given up. What was being made for it alone is given up too."""
+        if message not in self._waiting:
+            any(session.withdraw(message) for session in list(self._sessions))
+            return
+        self._waiting.remove(message)
+        if not self._waiting:
+            self._stop_connecting()
+
+    def _expire(self, message: Transaction) -> None:
+        message.overdue()
+        self._withdraw(message)
+
+    # ---- connections that come and go -----------------------------------------------------------------------------
 
     def _may_grow(self) -> bool:
-        if not self._established:
-            return self._size == 0
+        if not self._sessions:
+            return not self._connecting
         lowered = asyncio.get_running_loop().time() < self._lowered_until
-        return self._size < (min(self._limit, self._lowered_to) if lowered else self._limit)
+        return self.size < (min(self._limit, self._lowered_to) if lowered else self._limit)
 
-    async def _grow(self) -> Session | None:
-        """A new session. None if the server takes no more, but there are others that can be waited for."""
-        self._size += 1
-        try:
-            session = await self._connect()
-        except (NotSent, Unusable) as exc:
-            self._size -= 1
-            if self._size == 0:
-                self._fail_all(exc)
-                raise
-            if isinstance(exc, Unusable) and isinstance(exc.outcome, Misconfigured):
-                raise
-            self._lowered_to = self._size
+    def _grow(self) -> None:
+        while len(self._waiting) > self._shared * len(self._connecting) and self._may_grow():
+            task = asyncio.get_running_loop().create_task(self._connect())
+            self._connecting.add(task)
+            task.add_done_callback(self._connected)
+
+    def _connected(self, task: asyncio.Task[Session]) -> None:
+        self._connecting.discard(task)
+        if not task.cancelled():
+            exc = task.exception()
+            if exc is None and task.result().usable:
+                self._adopt(task.result())
+            else:
+                self._failed(exc or NotSent("The mail server closed the connection before the first message."))
+        self._place()
+
+    def _adopt(self, session: Session) -> None:
+        self._sessions.add(session)
+        self._shared = session.capacity
+        session.when_free = self._freed
+        session.when_lost = self._forget
+        self._file(session)
+
+    def _failed(self, exc: BaseException) -> None:
+        """No connection came of it. Whoever waits is told if there is no other, or if somebody has to see to it."""
+        if self.size == 0:
+            while self._waiting:
+                self._waiting.popleft().failed(exc)
+        elif isinstance(exc, Unusable) and isinstance(exc.outcome, Misconfigured):
+            if self._waiting:
+                self._waiting.popleft().failed(exc)
+        else:
+            self._lowered_to = self.size
             self._lowered_until = asyncio.get_running_loop().time() + LOWERED_SECONDS
-            return None
-        except BaseException:
-            self._size -= 1
-            self._hand_on(None)
-            raise
-        self._established += 1
-        if self._established == 1:
-            self._wake_all()
-        return session
 
-    async def _wait_for_one(self) -> Session | None:
-        """A session that came back, or None: look again. Raises what kept another caller from connecting."""
-        waiter: asyncio.Future[Session | None] = asyncio.get_running_loop().create_future()
-        self._waiters.append(waiter)
-        try:
-            return await waiter
-        except asyncio.CancelledError:
-            if waiter.cancelled():
-                self._waiters.remove(waiter)
-            elif waiter.exception() is None:  # it was served in the very moment of the cancellation
-                session = waiter.result()
-                self._hand_on(None) if session is None else self.release(session)
-            raise
-
-    def _hand_on(self, session: Session | None) -> bool:
-        """Give the session, or the room for one, to who has waited longest. False if nobody waits."""
-        for waiter in self._waiters:
-            if not waiter.done():  # else it is cancelled, and about to remove itself
-                self._waiters.remove(waiter)
-                waiter.set_result(session)
-                return True
-        return False
-
-    def _wake_all(self) -> None:
-        while self._hand_on(None):
-            pass
-
-    def _fail_all(self, exc: NotSent | Unusable) -> None:
-        for waiter in [waiter for waiter in self._waiters if not waiter.done()]:
-            self._waiters.remove(waiter)
-            waiter.set_exception(exc)
+    def _stop_connecting(self) -> None:
+        for task in self._connecting:
+            task.cancel()
 
     def _forget(self, session: Session) -> None:
-        self._size -= 1
-        self._established -= 1
-        self._hand_on(None)
+        """It serves nobody any more: there is room for another one."""
+        if session in self._sessions:
+            self._sessions.remove(session)
+            self._idle.pop(session, None)
+            self._roomy.pop(session, None)
+            self._place()
 
     def _say_goodbye(self, session: Session) -> None:
         """QUIT beside everything else: no message waits for it."""
@@ -175,7 +215,6 @@ class Pool:
         self._sweep = None
         oldest = asyncio.get_running_loop().time() - self._idle_seconds
         for session in [session for session in self._idle if session.idle_since <= oldest]:
-            self._idle.remove(session)
             self._forget(session)
             self._say_goodbye(session)
         if self._idle:

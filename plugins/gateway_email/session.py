@@ -1,221 +1,284 @@
-"""One connection to a mail server, from the greeting to many messages, in steps that say what is certain.
+"""Messages over one connection, in steps that say what is certain.
 
-Until `text` is called no message can have been sent. From then on only an answer makes it certain.
+A server with PIPELINING (RFC 2920) gets MAIL, RCPT and DATA in one write, and those of the next message behind the
+final dot of the one before, so that each costs about one round trip. Any other server gets one command at a time.
+
+Until a message's text is written it cannot have been sent. From then on only an answer makes it certain.
 """
 
 from __future__ import annotations
 
 import asyncio
-import ssl
-from typing import Final, cast
+from collections import deque
+from collections.abc import Callable, Mapping
+from typing import Final
 
-import aiosmtplib
-
-from gateway import Misconfigured, NotSent, Retry
-from gateway_email.replies import Reply, Stage, outcome_of
-from gateway_email.settings import SmtpSettings
+from gateway import Code, Rejected
+from gateway_email.connection import Answered, Connection, Lost, reply_of
+from gateway_email.replies import Stage
+from gateway_email.rounds import Rounds
+from gateway_email.transaction import TAKEN, Impossible, Phase, Refused, Transaction
 
 QUIT_SECONDS: Final = 1.0  # politeness has its limit: the connection is closed then
-_MECHANISMS: Final = ("plain", "login", "cram-md5")  # the first that the server offers; no second try that locks us out
-
-
-class Unusable(Exception):
-    """No connection can be had because of what the server said: `outcome` holds the sender."""
-
-    def __init__(self, outcome: Retry | Misconfigured) -> None:
-        super().__init__(outcome.reason)
-        self.outcome = outcome
-
-
-class Refused(Exception):
-    """The server refused a step of a transaction. The connection is in order unless the code is 421."""
-
-    def __init__(self, stage: Stage, reply: Reply) -> None:
-        super().__init__(str(reply))
-        self.stage = stage
-        self.reply = reply
-
-
-class Lost(Exception):
-    """The connection broke, or what came over it was not SMTP. It must be given up."""
-
-
-class _Connection(aiosmtplib.SMTP):
-    """A connection that closes at once: never waiting for a silent peer to take the rest or to end TLS politely."""
-
-    def close(self) -> None:
-        transport = self.transport
-        super().close()
-        if transport is not None:
-            cast(asyncio.WriteTransport, transport).abort()
+RIDING: Final = 2  # messages at once on a connection with PIPELINING: one whose text is out, one behind it
 
 
 class Session:
-    """A connection that is ready for messages. `connect` makes it."""
+    """A connection that is ready for messages, up to `capacity` at once. `handshake.connect` makes it."""
 
-    def __init__(self, connection: aiosmtplib.SMTP) -> None:
+    def __init__(self, connection: Connection, extensions: Mapping[str, str], rounds: Rounds) -> None:
+        """`extensions`: what the server offers, in capitals, with their parameters."""
         self._connection = connection
+        self._rounds = rounds
+        self._messages: deque[Transaction] = deque()  # those at work; answers are about the first one
+        self._steps: deque[tuple[bytes, Answered]] = deque()  # commands that wait for an answer to the one before
         self._unfinished = False  # a transaction was begun and refused: RSET comes first
+        self._planned = False  # what is due is written at the end of this round
+        self._condemned: str | None = None  # why it is closed as soon as no text is unanswered
+        self._text_at = 0.0  # when the last text was written, by the loop's clock
         self.transactions = 0  # begun so far
         self.idle_since = 0.0  # by the loop's clock
-        extensions = connection.esmtp_extensions
-        self.takes_utf8 = "smtputf8" in extensions
-        size = extensions.get("size", "")
-        self.size_max = int(size) if size.isdecimal() and int(size) else None  # octets; None: not told
-        self._tells_size = "size" in extensions
-        self._reports = "dsn" in extensions
+        self.answer_seconds = 0.0  # from a text to its answer, lately
+        self.when_free: Callable[[Session], None] = _nobody
+        self.when_lost: Callable[[Session], None] = _nobody
+        self._pipelines = "PIPELINING" in extensions
+        self.capacity = RIDING if self._pipelines else 1
+        self._takes_utf8 = "SMTPUTF8" in extensions
+        size = extensions.get("SIZE", "")
+        self._size_max = int(size) if size.isdecimal() and int(size) else None  # octets; None: not told
+        self._tells_size = "SIZE" in extensions
+        self._reports = "DSN" in extensions
+        connection.on_lost = self._lost
 
     @property
-    def alive(self) -> bool:
-        """False as soon as the server is known to have closed."""
-        return self._connection.is_connected
+    def load(self) -> int:
+        """How many messages it is at work on."""
+        return len(self._messages)
 
-    async def begin(self, sender: bytes, recipient: bytes, size: int, envelope_id: bytes) -> None:
-        """MAIL, RCPT and DATA, up to the server's go-ahead for a text of `size` octets.
+    @property
+    def usable(self) -> bool:
+        """False as soon as it takes no further message."""
+        return self._connection.lost is None and self._condemned is None
 
-        A server with delivery reports (RFC 3461) is told `envelope_id`, which reports say again, and that they need not
-        bring the whole mail back. It is letters, digits and `_-.@`.
+    # ---- what the pool does ---------------------------------------------------------------------------------------
 
-        `Refused`, `Lost`; nothing has been sent then.
-        """
-        if self._unfinished:
-            await self._step(Stage.MAIL, (250,), b"RSET")
-        self.transactions += 1
-        self._unfinished = True
-        options = (b" SIZE=%d" % size if self._tells_size else b"") + (b"" if recipient.isascii() else b" SMTPUTF8")
-        if self._reports:
-            options += b" RET=HDRS ENVID=" + envelope_id
-        await self._step(Stage.MAIL, (250,), b"MAIL FROM:<%b>%b" % (sender, options))
-        await self._step(Stage.RCPT, (250, 251), b"RCPT TO:<%b>" % recipient)
-        await self._step(Stage.DATA, (354,), b"DATA")
-
-    async def text(self, wire: bytes) -> Reply:
-        """The text with its final dot, and the server's verdict: 2xx, 4xx or 5xx.
-
-        `Lost` means that it may have been sent.
-        """
-        protocol = self._connection.protocol
-        if protocol is None:
-            raise Lost("the connection was closed")
-        try:
-            protocol.write(wire)
-            reply = await protocol.read_response()
-        except (aiosmtplib.SMTPException, OSError) as exc:
-            raise Lost(_told(exc)) from exc
-        self._unfinished = False
-        if not (200 <= reply.code < 300 or 400 <= reply.code < 600):
-            raise Lost(f"the answer was not SMTP: {Reply.received(reply.code, reply.message)}")
-        return Reply.received(reply.code, reply.message)
-
-    async def _step(self, stage: Stage, wanted: tuple[int, ...], command: bytes) -> None:
-        try:
-            reply = await self._connection.execute_command(command, timeout=None)
-        except (aiosmtplib.SMTPException, OSError) as exc:
-            raise Lost(_told(exc)) from exc
-        if reply.code in wanted:
+    def take(self, message: Transaction) -> None:
+        """Send a message as soon as those before it allow. The session has room for it."""
+        impossible = self._impossible(message)
+        if impossible is not None:
+            message.failed(Impossible(impossible))
             return
-        received = Reply.received(reply.code, reply.message)
-        if 400 <= reply.code < 600:
-            raise Refused(stage, received)
-        raise Lost(f"the answer to {stage} was not SMTP: {received}")
+        message.kept = self.transactions > 0
+        message.phase = Phase.WAITING
+        self.transactions += 1
+        self._messages.append(message)
+        self._plan()
+
+    def withdraw(self, message: Transaction) -> bool:
+        """Nobody waits for this message any more: it is not sent, unless its text is written, and nothing is left open.
+
+        The answer to another one's text is waited for, though: that text has been sent. False: it is not here.
+        """
+        if message not in self._messages:
+            return False
+        if message.phase == Phase.WAITING:
+            self._messages.remove(message)
+            self.when_free(self)
+        elif message is not self._messages[0] and self._messages[0].phase == Phase.TEXT:
+            message.phase = Phase.ENDED
+            self._condemned = "a message was given up before its text"
+            self.when_free(self)
+        else:
+            self._connection.fail("a message was given up")
+        return True
 
     async def quit(self) -> None:
         """End it politely, at most a second long. Raises nothing."""
         try:
             async with asyncio.timeout(QUIT_SECONDS):
-                await self._connection.quit()
-        except (aiosmtplib.SMTPException, OSError, TimeoutError):
+                await self._connection.ask(b"QUIT")
+        except (Lost, TimeoutError):
             pass
         finally:
-            self._connection.close()
+            self.abort()
 
     def abort(self) -> None:
-        """Close it now, without a word. The descriptor is free after the loop's next round."""
-        self._connection.close()
+        """Close it now, without a word."""
+        self._connection.fail("the connection was given up")
+
+    # ---- writing --------------------------------------------------------------------------------------------------
+
+    def _plan(self) -> None:
+        if not self._planned:
+            self._planned = True
+            self._rounds.later(self._write)
+
+    def _write(self) -> None:
+        """The text that the server waits for, and the next envelope behind it."""
+        self._planned = False
+        if not self._messages or self._connection.lost is not None:
+            return
+        parts: list[bytes] = []
+        first = self._messages[0]
+        if first.phase == Phase.TEXT_DUE:
+            if first.answer.done():  # given up in this very round: half a message is left otherwise
+                self._connection.fail("a message was given up")
+                return
+            first.phase = Phase.TEXT
+            self._unfinished = False  # whatever the answer will be (RFC 5321 4.1.1.4)
+            self._text_at = asyncio.get_running_loop().time()
+            self._connection.awaited.append(self._text_answered)
+            parts.append(first.wire)
+        elif first.phase == Phase.DOT_DUE:
+            self._unfinished = False
+            self._connection.awaited.append(self._dot_answered)
+            parts.append(b".\r\n")
+        behind = first if first.phase == Phase.WAITING else self._rider()
+        if behind is not None:
+            self._begin(behind, parts)
+        if parts:
+            self._connection.write(parts)
+
+    def _rider(self) -> Transaction | None:
+        """The message whose envelope may follow the text before it, which leaves nothing to be taken back."""
+        if len(self._messages) == 1 or self._messages[0].phase != Phase.TEXT:
+            return None
+        second = self._messages[1]
+        return second if second.phase == Phase.WAITING and self._condemned is None else None
+
+    def _begin(self, message: Transaction, parts: list[bytes]) -> None:
+        message.phase = Phase.ENVELOPE
+        reset = [(b"RSET\r\n", self._mail_answered)] if self._unfinished else []
+        self._unfinished = True
+        mail, rcpt = self._envelope(message)
+        if self._pipelines:
+            if reset:
+                parts.append(b"RSET\r\n")
+                self._connection.awaited.append(self._mail_answered)
+            parts.append(b"%b%bDATA\r\n" % (mail, rcpt))
+            self._connection.awaited.extend((self._mail_answered, self._rcpt_answered, self._data_answered))
+        else:
+            steps = [*reset, (mail, self._mail_answered), (rcpt, self._rcpt_answered)]
+            self._steps = deque([*steps, (b"DATA\r\n", self._data_answered)])
+            command, answered = self._steps.popleft()
+            self._connection.awaited.append(answered)
+            parts.append(command)
+
+    def _envelope(self, message: Transaction) -> tuple[bytes, bytes]:
+        recipient = message.recipient
+        options = b" SIZE=%d" % len(message.wire) if self._tells_size else b""
+        if not recipient.isascii():
+            options += b" SMTPUTF8"
+        if self._reports:
+            options += b" RET=HDRS ENVID=" + message.envelope_id  # no report need bring the whole mail back
+        return b"MAIL FROM:<%b>%b\r\n" % (message.sender, options), b"RCPT TO:<%b>\r\n" % recipient
+
+    # ---- answers --------------------------------------------------------------------------------------------------
+
+    def _mail_answered(self, code: int, text: bytes) -> None:
+        """Also to RSET."""
+        if code != 250:
+            self._refuse(Stage.MAIL, code, text)
+        elif self._steps:
+            self._next_step()
+
+    def _rcpt_answered(self, code: int, text: bytes) -> None:
+        if code not in (250, 251):
+            self._messages[0].unheard = not 200 <= code < 300
+            self._refuse(Stage.RCPT, code, text)
+        elif self._steps:
+            self._next_step()
+
+    def _next_step(self) -> None:
+        command, answered = self._steps.popleft()
+        self._connection.awaited.append(answered)
+        self._connection.write([command])
+
+    def _data_answered(self, code: int, text: bytes) -> None:
+        message = self._messages[0]
+        if code != 354:
+            self._refuse(Stage.DATA, code, text)
+        elif message.refusal is None:
+            message.phase = Phase.TEXT_DUE
+            self._plan()
+        elif message.unheard:  # RFC 2920 3.1: the server waits for a text for nobody
+            message.phase = Phase.DOT_DUE
+            self._plan()
+        else:  # an empty message would reach somebody
+            self._connection.fail("the server wants a text although it refused the message")
+
+    def _refuse(self, stage: Stage, code: int, text: bytes) -> None:
+        """The message is over, as soon as what was written with this command is answered too."""
+        reply = reply_of(code, text)
+        if not 400 <= code < 600:
+            self._connection.fail(f"the answer to {stage} was not SMTP: {reply}")
+            return
+        message = self._messages[0]
+        if message.refusal is None:
+            message.refusal = Refused(stage, reply)
+        if code == 421:
+            self._connection.fail(str(reply))
+        elif stage is Stage.DATA or not self._pipelines:
+            self._steps.clear()
+            self._end_refused()
+
+    def _dot_answered(self, code: int, text: bytes) -> None:
+        """Of no text for nobody: good or bad, the transaction is over."""
+        if code == 421 or 300 <= code < 400:
+            self._connection.fail(str(reply_of(code, text)))
+        else:
+            self._end_refused()
+
+    def _end_refused(self) -> None:
+        message = self._messages.popleft()
+        message.failed(Lost("it was refused"))
+        self._free()
+
+    def _text_answered(self, code: int, text: bytes) -> None:
+        message = self._messages[0]
+        if 200 <= code < 300:
+            reply = TAKEN
+        elif 400 <= code < 600:
+            reply = reply_of(code, text)
+        else:
+            self._connection.fail(f"the answer was not SMTP: {reply_of(code, text)}")
+            return
+        self._messages.popleft()
+        taken = asyncio.get_running_loop().time() - self._text_at
+        self.answer_seconds += (taken - self.answer_seconds) / 8 if self.answer_seconds else taken
+        message.answered(reply)
+        if code == 421:
+            self._connection.fail(str(reply))
+        elif self._condemned is not None:
+            self._connection.fail(self._condemned)
+        else:
+            self._free()
+
+    def _free(self) -> None:
+        """Go on with the next message, and say that there is room for one more."""
+        if self._messages and self._messages[0].phase == Phase.WAITING:
+            self._plan()
+        self.when_free(self)
+
+    def _lost(self, reason: str) -> None:
+        self._steps.clear()
+        messages, self._messages = self._messages, deque()
+        self.when_lost(self)
+        for message in messages:
+            if message.phase != Phase.ENDED:
+                message.lost(reason)
+
+    def _impossible(self, message: Transaction) -> Rejected | None:
+        """What this server has said beforehand that it does not take."""
+        if not message.recipient.isascii() and not self._takes_utf8:
+            return Rejected(
+                Code.INVALID_ADDRESS, "The mail server takes no address with letters beyond ASCII before the @."
+            )
+        size = len(message.wire)
+        if self._size_max is not None and size > self._size_max:
+            return Rejected(Code.TOO_LONG, f"The mail has {size:,} octets, the mail server takes {self._size_max:,}.")
+        return None
 
 
-async def connect(settings: SmtpSettings, tls: ssl.SSLContext | None) -> Session:
-    """Connect, encrypt and authenticate as the settings say, within `connect_timeout_seconds`.
-
-    `NotSent` if the server cannot be reached, `Unusable` if it does not want us; cancellation leaves nothing open.
-    """
-    connection = _Connection(
-        hostname=settings.host,
-        port=settings.port,
-        local_hostname=settings.helo_name,
-        timeout=None,
-        use_tls=settings.security == "tls",
-        start_tls=False,
-        tls_context=tls,
-    )
-    where = f"{settings.host}:{settings.port}"
-    try:
-        async with asyncio.timeout(settings.connect_timeout_seconds):
-            await _establish(connection, settings)
-    except TimeoutError as exc:
-        connection.close()
-        raise NotSent(f"{where} did not answer within {settings.connect_timeout_seconds:g} s") from exc
-    except (aiosmtplib.SMTPException, OSError) as exc:
-        connection.close()
-        if (certificate := _certificate_fault(exc)) is not None:
-            raise Unusable(Misconfigured(f"The certificate of {where} is not trusted: {certificate}")) from exc
-        raise NotSent(f"{where} cannot be reached: {_told(exc)}") from exc
-    except BaseException:
-        connection.close()
-        raise
-    return Session(connection)
-
-
-async def _establish(connection: aiosmtplib.SMTP, settings: SmtpSettings) -> None:
-    stage = Stage.GREETING
-    try:
-        await connection.connect()
-        stage = Stage.EHLO
-        await connection.ehlo()
-        if settings.security == "starttls":
-            stage = Stage.STARTTLS
-            if not connection.supports_extension("starttls"):
-                raise Unusable(Misconfigured('The mail server offers no STARTTLS: set security to "tls" or "none".'))
-            await connection.starttls()
-            await connection.ehlo()
-        if settings.username is not None:
-            stage = Stage.AUTH
-            await _authenticate(connection, settings.username, settings.password or "")
-    except aiosmtplib.SMTPResponseException as exc:
-        if not 400 <= exc.code < 600:
-            raise
-        outcome = outcome_of(stage, Reply.received(exc.code, exc.message))
-        assert isinstance(outcome, Retry | Misconfigured), "the table blames no recipient for a session"
-        raise Unusable(outcome) from exc
-
-
-async def _authenticate(connection: aiosmtplib.SMTP, username: str, password: str) -> None:
-    offered = connection.server_auth_methods
-    mechanism = next((mechanism for mechanism in _MECHANISMS if mechanism in offered), None)
-    if mechanism is None:
-        how = ", ".join(offered) or "none"
-        raise Unusable(
-            Misconfigured(f"The mail server offers no way to authenticate that is known here; it has: {how}.")
-        )
-    if mechanism == "plain":
-        await connection.auth_plain(username, password, timeout=None)
-    elif mechanism == "login":
-        await connection.auth_login(username, password, timeout=None)
-    else:
-        await connection.auth_crammd5(username, password, timeout=None)
-
-
-def _certificate_fault(exc: BaseException) -> str | None:
-    """Why a certificate was refused, if that is what lies behind `exc`."""
-    cause: BaseException | None = exc
-    while cause is not None and not isinstance(cause, ssl.SSLCertVerificationError):
-        cause = cause.__cause__
-    return None if cause is None else cause.verify_message or str(cause)
-
-
-def _told(exc: BaseException) -> str:
-    """A fault of the network in words, without the text of a stranger's control characters."""
-    cause = exc.__cause__ if isinstance(exc.__cause__, OSError) else exc
-    if isinstance(exc, aiosmtplib.SMTPResponseException):
-        return f"the answer was not SMTP: {Reply.received(0, str(exc.message)).text}"
-    return Reply.received(0, str(cause) or type(cause).__name__).text
+def _nobody(session: Session) -> None:
+    """Nobody is told."""

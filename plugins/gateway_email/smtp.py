@@ -30,28 +30,26 @@ from gateway import (
 )
 from gateway_email.attachments import Attached, Attachments
 from gateway_email.bounces import BounceReader
+from gateway_email.connection import Lost
+from gateway_email.handshake import Unusable, connect
 from gateway_email.lmtp import LmtpServer
 from gateway_email.mime import Composer, on_the_wire, wire_address
 from gateway_email.pool import Pool
 from gateway_email.replies import Stage, outcome_of
-from gateway_email.session import Lost, Refused, Session, Unusable, connect
+from gateway_email.rounds import Rounds
+from gateway_email.session import Session
 from gateway_email.settings import SmtpSettings
+from gateway_email.transaction import Impossible, Overdue, Refused, Transaction, Uncertain
 from gateway_email.unsubscribe import Unsubscribe
 
 CONNECTIONS_MAX: Final = 1_000  # as many as the gateway lets messages be in flight on one sender
 KEPT_TRIES: Final = 3  # kept connections that turn out to be closed, one after another, before a message is put off
+CLOSING: Final = 421
+ACCEPTED: Final = Accepted()
 BOUNCE_TAIL: Final = "/bounce"
 RUN_METHOD: Final = "RUN"  # of what `run` delivered; contract.CallbackRequest
 LARGE_OCTETS: Final = 1_000_000  # a mail with files of more than this is built in a thread, and few at once
 LARGE_AT_ONCE: Final = 4  # at 14 MB, and copies while it is built and written, some 200 MB
-
-
-class Impossible(Exception):
-    """This message is not sent, or not now, for no fault of the server's."""
-
-    def __init__(self, outcome: Rejected | Retry) -> None:
-        super().__init__(outcome.reason)
-        self.outcome = outcome
 
 
 class SmtpAdapter(Adapter[SmtpSettings]):
@@ -74,6 +72,7 @@ class SmtpAdapter(Adapter[SmtpSettings]):
         self._bounces = BounceReader(self._composer.domain, self._return_paths, settings.errors)
         self._large = asyncio.Semaphore(LARGE_AT_ONCE)
         self._tls: ssl.SSLContext | None = None
+        self._rounds = Rounds()
         self._pool = Pool(
             self._connect,
             limit=settings.connections or CONNECTIONS_MAX,
@@ -105,22 +104,26 @@ class SmtpAdapter(Adapter[SmtpSettings]):
 
     async def send(self, message: Outbound) -> Outcome:
         """Hand over one mail. What fails before the text is certainly not sent; what fails after it is unknown."""
-        async with AsyncExitStack() as held:
-            try:
-                async with asyncio.timeout(self.settings.envelope_timeout_seconds):
-                    wire = await self._prepare(message, held)
-                    session = await self._begin(message, len(wire))
-            except TimeoutError:
-                return Retry(
-                    f"The mail server did not ask for the text within {self.settings.envelope_timeout_seconds:g} s."
-                )
-            except Refused as exc:
-                return outcome_of(exc.stage, exc.reply, self.settings.errors)
-            except (Impossible, Unusable) as exc:
-                return exc.outcome
-            except Lost as exc:
-                return Retry(f"The connection to the mail server was lost before the text: {exc}")
-            return await self._hand_over(session, wire)
+        deadline = asyncio.get_running_loop().time() + self.settings.envelope_timeout_seconds
+        try:
+            if not message.media:
+                return await self._sent(message, self._built(message, Attached(message.html)), deadline)
+            async with AsyncExitStack() as held:
+                async with asyncio.timeout_at(deadline):
+                    wire = await self._with_files(message, held)
+                return await self._sent(message, wire, deadline)
+        except (Overdue, TimeoutError):
+            return Retry(
+                f"The mail server did not ask for the text within {self.settings.envelope_timeout_seconds:g} s."
+            )
+        except Refused as exc:
+            return outcome_of(exc.stage, exc.reply, self.settings.errors)
+        except (Impossible, Unusable) as exc:
+            return exc.outcome
+        except Lost as exc:
+            return Retry(f"The connection to the mail server was lost before the text: {exc}")
+        except Uncertain as exc:
+            return Unknown(f"The connection to the mail server was lost after the text: {exc}")
 
     async def authenticate(self, request: CallbackRequest) -> bool:
         """A mail posted to `/callbacks/NAME/bounce` by somebody who knows `bounce_token`."""
@@ -157,56 +160,41 @@ class SmtpAdapter(Adapter[SmtpSettings]):
         return None
 
     async def _connect(self) -> Session:
-        return await connect(self.settings, self._tls)
+        return await connect(self.settings, self._tls, self._rounds)
 
-    async def _prepare(self, message: Outbound, held: AsyncExitStack) -> bytes:
+    async def _with_files(self, message: Outbound, held: AsyncExitStack) -> bytes:
         """The mail as it goes over the wire. `held` keeps the room for a large one until it is handed over."""
         try:
             attached = await self._attachments.fetched(message)
-            if attached.size < LARGE_OCTETS:
-                return self._built(message, attached)
-            await held.enter_async_context(self._large)
-            return await asyncio.to_thread(self._built, message, attached)
         except FileRefused as exc:
             raise Impossible(Rejected(Code.MEDIA, str(exc))) from exc
         except FileUnavailable as exc:
             raise Impossible(Retry(str(exc))) from exc
+        if attached.size < LARGE_OCTETS:
+            return self._built(message, attached)
+        await held.enter_async_context(self._large)
+        return await asyncio.to_thread(self._built, message, attached)
+
+    def _built(self, message: Outbound, attached: Attached) -> bytes:
+        try:
+            return on_the_wire(self._composer.build(message, self.tools.now(), attached))
         except ValueError as exc:
             raise Impossible(Rejected(Code.CONTENT, str(exc))) from exc
 
-    def _built(self, message: Outbound, attached: Attached) -> bytes:
-        return on_the_wire(self._composer.build(message, self.tools.now(), attached))
-
-    async def _begin(self, message: Outbound, size: int) -> Session:
-        """A session that waits for the text. A kept connection that turns out to be closed is replaced in silence."""
+    async def _sent(self, message: Outbound, wire: bytes, deadline: float) -> Outcome:
+        """What the server says of it. A kept connection that turns out to be closed is replaced in silence."""
         recipient = wire_address(message.to).encode("utf-8")
         return_path, envelope_id = self._envelope(message.ref)
         for go in range(1, KEPT_TRIES + 1):
-            session = await self._pool.acquire()
-            kept = session.transactions > 0
+            transaction = Transaction(return_path, recipient, envelope_id, wire, deadline)
             try:
-                impossible = _impossible(session, recipient, size)
-                if impossible is not None:
-                    self._pool.release(session)
-                    raise Impossible(impossible)
-                await session.begin(return_path, recipient, size, envelope_id)
-                return session
-            except Refused as exc:
-                if exc.reply.code != 421:
-                    self._pool.release(session)
+                reply = await self._pool.hand_over(transaction)
+            except (Lost, Refused) as exc:
+                closed = isinstance(exc, Lost) or exc.reply.code == CLOSING
+                if not closed or not transaction.kept or go == KEPT_TRIES:
                     raise
-                self._pool.discard(session)
-                if not kept or go == KEPT_TRIES:
-                    raise
-            except Impossible:
-                raise
-            except Lost:
-                self._pool.discard(session)
-                if not kept or go == KEPT_TRIES:
-                    raise
-            except BaseException:
-                self._pool.discard(session)
-                raise
+            else:
+                return ACCEPTED if reply.code < 300 else outcome_of(Stage.DOT, reply, self.settings.errors)
         raise AssertionError("unreachable")
 
     def _envelope(self, ref: str) -> tuple[bytes, bytes]:
@@ -215,32 +203,6 @@ class SmtpAdapter(Adapter[SmtpSettings]):
         if paths is None:
             return self._composer.envelope_from, f"{ref}@{self._composer.domain}".encode("ascii")
         return paths.path(ref).encode("ascii"), paths.envelope_id(ref).encode("ascii")
-
-    async def _hand_over(self, session: Session, wire: bytes) -> Outcome:
-        try:
-            reply = await session.text(wire)
-        except Lost as exc:
-            self._pool.discard(session)
-            return Unknown(f"The connection to the mail server was lost after the text: {exc}")
-        except BaseException:
-            self._pool.discard(session)
-            raise
-        if reply.code == 421:
-            self._pool.discard(session)
-        else:
-            self._pool.release(session)
-        return Accepted() if reply.code < 300 else outcome_of(Stage.DOT, reply, self.settings.errors)
-
-
-def _impossible(session: Session, recipient: bytes, size: int) -> Rejected | None:
-    """What this server has said beforehand that it does not take."""
-    if not recipient.isascii() and not session.takes_utf8:
-        return Rejected(
-            Code.INVALID_ADDRESS, "The mail server takes no address with letters beyond ASCII before the @."
-        )
-    if session.size_max is not None and size > session.size_max:
-        return Rejected(Code.TOO_LONG, f"The mail has {size:,} octets, the mail server takes {session.size_max:,}.")
-    return None
 
 
 def _is_aligned(signing: str, author: str) -> bool:

@@ -47,6 +47,7 @@ async def adapter_for(server: SmtpServer, *, files: Files | None = None, **more:
         await adapter.close()
         async with asyncio.timeout(PATIENCE_SECONDS):
             await server.all_closed()
+        assert server.improper == 0, "what is pipelined is what RFC 2920 allows"
 
 
 def mail(number: int = 1, *, to: str | None = None, **more: Any) -> Outbound:

@@ -22,14 +22,14 @@ from tests.plugins.email.tls import server_context, write_certificate
 # ---- credentials and encryption -----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("mechanism", ["PLAIN", "LOGIN"])
+@pytest.mark.parametrize("mechanism", ["PLAIN", "LOGIN", "CRAM-MD5"])
 async def test_it_authenticates(server: SmtpServer, mechanism: str) -> None:
     server.credentials = {"grace": "pässword"}
     server.mechanisms = (mechanism,)
     assert await send_one(server, username="grace", password="pässword") == Accepted()
 
 
-@pytest.mark.parametrize("mechanism", ["PLAIN", "LOGIN"])
+@pytest.mark.parametrize("mechanism", ["PLAIN", "LOGIN", "CRAM-MD5"])
 async def test_bad_credentials_hold_the_sender(server: SmtpServer, mechanism: str) -> None:
     server.credentials = {"grace": "right"}
     server.mechanisms = (mechanism,)
