@@ -19,6 +19,7 @@ from rich.table import Table
 
 from bench.measuring import machine
 from bench.smtp import MailFigures, measure_mail
+from bench.smtp_adapter import AdapterFigures, measure_adapter
 from bench.twilio import ReceiptFigures, TextFigures, measure_receipts, measure_texts
 
 T = TypeVar("T")
@@ -26,15 +27,19 @@ T = TypeVar("T")
 RESULTS = Path(__file__).with_name("results.json")
 
 
-def show(title: str, heading: str, runs: Sequence[MailFigures | TextFigures | ReceiptFigures]) -> None:
+def show(title: str, heading: str, runs: Sequence[MailFigures | TextFigures | ReceiptFigures | AdapterFigures]) -> None:
     table = Table(title=title, title_justify="left")
     table.add_column(heading)
     columns = [asdict(run) for run in runs]
     for column in columns:
-        table.add_column(f"{column.pop(heading):,}", justify="right")
+        table.add_column(_heading(column.pop(heading)), justify="right")
     for name in columns[0]:
         table.add_row(name.replace("_", " "), *(f"{column[name]:,.2f}" for column in columns))
     Console(width=100).print(table)
+
+
+def _heading(value: int | bool) -> str:
+    return ("no", "yes")[value] if isinstance(value, bool) else f"{value:,}"
 
 
 def measured(measurement: Coroutine[Any, Any, T]) -> T:
@@ -48,13 +53,18 @@ def main() -> None:
     parser.add_argument("--recipients", type=int, nargs="+", default=[10_000, 100_000], help="of e-mail")
     parser.add_argument("--texts", type=int, nargs="+", default=[10_000, 50_000], help="recipients of SMS")
     parser.add_argument("--receipts", type=int, nargs="+", default=[25_000], help="messages with two receipts each")
-    parser.add_argument("--only", choices=("mail", "texts", "receipts"))
+    parser.add_argument("--adapter-mails", type=int, default=20_000, help="for the SMTP adapter by itself")
+    parser.add_argument("--only", choices=("mail", "adapter", "texts", "receipts"))
     options = parser.parse_args()
     results: dict[str, list[Any]] = {}
     if options.only in (None, "mail"):
         mail = [measured(measure_mail(number)) for number in options.recipients]
         show("E-mail, end to end over SMTP", "recipients", mail)
         results["mail"] = [asdict(run) for run in mail]
+    if options.only in (None, "adapter"):
+        adapter = [measured(measure_adapter(options.adapter_mails, pipelining=each)) for each in (True, False)]
+        show("The SMTP adapter by itself", "pipelining", adapter)
+        results["smtp_adapter"] = [asdict(run) for run in adapter]
     if options.only in (None, "texts"):
         for receipts in (0, 2):
             texts = [measured(measure_texts(number, receipts)) for number in options.texts]
