@@ -13,14 +13,20 @@ REPORTABLE: Final = frozenset({MessageStatus.ACCEPTED, MessageStatus.SENT}) | NE
 def after_receipt(present: MessageStatus, reported: MessageStatus) -> MessageStatus:
     """The status of a message after a receipt.
 
-    A message that waits for another attempt is not ended by bad news of an earlier one, but good news spares it the
-    attempt: somebody has it. Inbound messages have no receipts. ValueError: no provider reports such a status.
+    A message that waits for another attempt is not ended by bad news of an earlier one (`is_too_early`), but good news
+    spares it the attempt: somebody has it. Inbound messages have no receipts. ValueError: no provider reports such a
+    status.
     """
     if reported not in REPORTABLE:
         raise ValueError(f"{reported.label} is nothing that a receipt can say")
-    if present is MessageStatus.RECEIVED or (present is MessageStatus.PENDING and reported in NEGATIVE):
+    if present is MessageStatus.RECEIVED or is_too_early(present, reported):
         return present
     return merged(present, reported)
+
+
+def is_too_early(present: MessageStatus, reported: MessageStatus) -> bool:
+    """Whether a receipt says nothing yet: it counts if good news of the same attempt spare the message another one."""
+    return present is MessageStatus.PENDING and reported in NEGATIVE
 
 
 def recipient_event(state: RecipientState, message: MessageStatus, *, awaits_receipts: bool) -> RecipientEvent | None:
@@ -35,7 +41,5 @@ def recipient_event(state: RecipientState, message: MessageStatus, *, awaits_rec
     elif message in (MessageStatus.ACCEPTED, MessageStatus.SENT):
         event = RecipientEvent.HAND_OVER if awaits_receipts else RecipientEvent.SUCCEED
     else:
-        return None
-    if state is RecipientState.PENDING and event is RecipientEvent.FAIL:
         return None
     return event if (state, event) in RECIPIENTS else None

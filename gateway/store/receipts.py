@@ -15,7 +15,7 @@ import msgspec
 
 from gateway.contract import Receipt, Status
 from gateway.core.ids import MESSAGE, MessageId, OrgId, SenderId, parse_id
-from gateway.core.receipts import after_receipt, recipient_event
+from gateway.core.receipts import after_receipt, is_too_early, recipient_event
 from gateway.core.states import NEGATIVE, POSITIVE, MessageStatus, RecipientEvent, RecipientState
 from gateway.store.codec import to_json, to_micros
 from gateway.store.consent import suppress
@@ -60,6 +60,10 @@ class _Message:
     provider_ids: tuple[str, ...] = ()
     dead: Receipt | None = None  # it says that nobody has this address
 
+    def too_early(self, receipt: Receipt) -> bool:
+        """Bad news of an attempt that another one is to follow."""
+        return is_too_early(self.status, STATUSES[receipt.status])
+
     def hear(self, receipt: Receipt, now: int) -> None:
         """Take one receipt in. One that says nothing new changes nothing."""
         reported = STATUSES[receipt.status]
@@ -85,7 +89,8 @@ class _Message:
 def merge_receipts(
     conn: sqlite3.Connection, context: ReceiptContext, receipts: Sequence[Receipt], now: int, moves: Moves
 ) -> int:
-    """Merge them, or park them where their messages are not known by that id yet; how many were merged.
+    """Merge them, or park them: where their messages are not known by that id yet, and bad news of an attempt that is
+    to be repeated. How many were merged.
 
     Order and repetition do not matter: merging them again changes nothing.
     """
@@ -94,11 +99,14 @@ def merge_receipts(
     merged = 0
     for receipt, target in zip(receipts, targets, strict=True):
         message = None if target is None else messages.get(target)
-        if message is None:
+        if message is None or message.too_early(receipt):
             _park(conn, context.sender, receipt, now)
             continue
         message.hear(receipt, now)
         merged += 1
+        if message.before is MessageStatus.PENDING:
+            for parked in _unpark(conn, context.sender, receipt.provider_ids):
+                message.hear(parked, now)
     heard = [message for message in messages.values() if message.news or message.provider_ids]
     if heard:
         _write(conn, context, heard, moves, now)
@@ -114,14 +122,9 @@ def name_messages(
 ) -> None:
     """Messages got ids at their provider: write them down, and merge the receipts that were quicker than this."""
     _keep_ids(conn, context.sender, named)
-    parked = conn.execute(
-        "DELETE FROM parked_receipts WHERE sender = ? AND provider_id IN (SELECT value FROM json_each(?)) "
-        "RETURNING receipt",
-        (context.sender, to_json([provider_id for _, ids in named for provider_id in ids])),
-    ).fetchall()
+    parked = _unpark(conn, context.sender, [provider_id for _, ids in named for provider_id in ids])
     if parked:
-        receipts = [msgspec.json.decode(text, type=Receipt) for (text,) in parked]
-        merge_receipts(conn, context, receipts, now, moves)
+        merge_receipts(conn, context, parked, now, moves)
 
 
 def message_by_provider_id(conn: sqlite3.Connection, sender: int, provider_ids: Iterable[str]) -> MessageId | None:
@@ -196,6 +199,16 @@ def _park(conn: sqlite3.Connection, sender: int, receipt: Receipt, now: int) -> 
         )
 
 
+def _unpark(conn: sqlite3.Connection, sender: int, provider_ids: Sequence[str]) -> list[Receipt]:
+    """Take out what was parked under these ids."""
+    rows = conn.execute(
+        "DELETE FROM parked_receipts WHERE sender = ? AND provider_id IN (SELECT value FROM json_each(?)) "
+        "RETURNING receipt",
+        (sender, to_json(provider_ids)),
+    ).fetchall()
+    return [msgspec.json.decode(text, type=Receipt) for (text,) in rows]
+
+
 def _write(
     conn: sqlite3.Connection, context: ReceiptContext, heard: Sequence[_Message], moves: Moves, now: int
 ) -> None:
@@ -268,8 +281,8 @@ def _due_at(context: ReceiptContext, message: _Message) -> int | None:
     """When the reconciler must look at it again: a message that is at its end never."""
     if message.status in _ENDED or not context.awaits_receipts:
         return None
-    if message.before in (MessageStatus.ACCEPTED, MessageStatus.SENT) and message.due_at is not None:
-        return message.due_at
+    if message.before in (MessageStatus.ACCEPTED, MessageStatus.SENT):
+        return message.due_at  # None: it is settled, by its deadline or by a person
     return (message.attempted_at or 0) + context.receipt_deadline
 
 

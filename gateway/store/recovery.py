@@ -10,7 +10,7 @@ from typing import Any
 
 from gateway.contract import Receipt
 from gateway.core.ids import ActionId, ContactKey, MessageId, SenderId
-from gateway.core.states import MessageStatus, RecipientEvent, RecipientState
+from gateway.core.states import RECIPIENTS, MessageStatus, RecipientEvent, RecipientState
 from gateway.store.codec import from_json, from_micros, micros_or_none, to_micros
 from gateway.store.counters import Moves
 from gateway.store.database import Database
@@ -189,7 +189,10 @@ def _recipient_found(conn: sqlite3.Connection, action: ActionId, seq: int, findi
         return
     returns = finding.event is RecipientEvent.RETURN
     event = RecipientEvent.CANCEL if returns and _is_cancelled(conn, action) else finding.event
-    after = moves.move(action, row[1], RecipientState(row[0]), event)
+    state = RecipientState(row[0])
+    if (state, event) not in RECIPIENTS:
+        return  # it was settled otherwise, while only its message was still waited for
+    after = moves.move(action, row[1], state, event)
     conn.execute(
         "UPDATE recipients SET state = ?, code = ?, reason = ? WHERE action = ? AND seq = ?",
         (after, finding.code, finding.detail if finding.code else None, action, seq),

@@ -76,7 +76,7 @@ def test_a_recipient_moves_only_where_the_table_has_a_way(
         (RecipientState.SUCCEEDED, MessageStatus.BOUNCED, False, RecipientEvent.FAIL),
         (RecipientState.FAILED, MessageStatus.READ, True, RecipientEvent.SUCCEED),
         (RecipientState.UNKNOWN, MessageStatus.ACCEPTED, True, RecipientEvent.HAND_OVER),
-        (RecipientState.PENDING, MessageStatus.FAILED, True, None),
+        (RecipientState.PENDING, MessageStatus.FAILED, True, RecipientEvent.FAIL),  # after good news that spared it
         (RecipientState.PENDING, MessageStatus.DELIVERED, True, RecipientEvent.SUCCEED),
         (RecipientState.CANCELLED, MessageStatus.DELIVERED, True, None),
         (RecipientState.SKIPPED, MessageStatus.DELIVERED, True, None),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import random
 from collections import Counter
 from collections.abc import AsyncIterator, Mapping
@@ -21,6 +22,7 @@ from gateway.contract import (
     Inbound,
     Outbound,
     Receipt,
+    Retry,
     Status,
     Unknown,
 )
@@ -145,6 +147,38 @@ async def test_a_receipt_for_a_message_in_flight_is_not_undone_by_its_late_resul
     assert await world.states(action) == {"succeeded": 1}
     assert await statuses(world) == {"delivered": 1}
     assert await world.status(action) == "completed"
+
+
+@pytest.mark.parametrize("together", [True, False])
+@pytest.mark.parametrize("order", list(itertools.permutations((Status.ACCEPTED, Status.SENT, Status.UNDELIVERED))))
+async def test_receipts_of_an_attempt_that_was_to_be_repeated_end_alike_in_any_order(
+    world: World, order: tuple[Status, ...], together: bool
+) -> None:
+    world.provider.answer = lambda message: Retry("busy", after=timedelta(hours=1))
+    action, (ref,) = await send(world, 1)
+    assert await world.states(action) == {"pending": 1}
+    receipts = [Receipt(status=status, ref=ref, provider_ids=("p-first",)) for status in order for _ in range(3)]
+    for callback in [receipts] if together else [[receipt] for receipt in receipts]:
+        await world.call_back(*callback)
+    await world.settle()
+    assert await statuses(world) == {"undelivered": 1}
+    assert await world.states(action) == {"failed": 1}
+    assert await world.status(action) == "failed"
+    assert await world.sql("SELECT 1 FROM parked_receipts") == []
+
+
+async def test_bad_news_alone_of_an_attempt_that_is_to_be_repeated_changes_nothing(world: World) -> None:
+    world.provider.answer = lambda message: Retry("busy", after=timedelta(minutes=1))
+    action, (ref,) = await send(world, 1)
+    await world.call_back(Receipt(status=Status.UNDELIVERED, ref=ref, provider_ids=("p-first",)))
+    await world.settle()
+    assert await world.states(action) == {"pending": 1}
+    world.provider.answer = lambda message: Accepted(("p-second",))
+    await world.advance(timedelta(minutes=2))
+    assert await statuses(world) == {"accepted": 1}
+    await world.call_back(Receipt(status=Status.DELIVERED, ref=ref, provider_ids=("p-second",)))
+    await world.settle()
+    assert await world.states(action) == {"succeeded": 1}
 
 
 async def test_a_late_delivery_mends_a_failure_and_recomputes_the_outcome(world: World) -> None:
@@ -276,6 +310,19 @@ async def test_a_receipt_after_the_deadline_confirms_or_denies(world: World) -> 
     await world.settle()
     assert await world.sql("SELECT unconfirmed, succeeded, failed FROM action_counts") == [(0, 1, 1)]
     assert await world.status(action) == "partial"
+
+
+async def test_a_receipt_after_the_deadline_that_is_not_the_last_one_settles_nobody_twice(world: World) -> None:
+    action, refs = await send(world, 1)
+    await world.advance(timedelta(hours=25), timedelta(hours=1))
+    await world.call_back(Receipt(status=Status.SENT, ref=refs[0]))
+    await world.advance(timedelta(hours=2), timedelta(hours=1))
+    assert await statuses(world) == {"sent": 1}
+    assert await world.states(action) == {"succeeded": 1}
+    assert await world.sql("SELECT unconfirmed FROM action_counts") == [(1,)]
+    await world.call_back(Receipt(status=Status.DELIVERED, ref=refs[0]))
+    await world.settle()
+    assert await world.sql("SELECT unconfirmed, succeeded FROM action_counts") == [(0, 1)]
 
 
 async def test_an_unknown_message_is_asked_about_after_the_settle_time_and_sent_again_only_if_absent(
