@@ -10,7 +10,7 @@ import hmac
 from base64 import b64encode
 from collections import deque
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
@@ -22,6 +22,8 @@ from gateway.testing.twilio_messages import SimMessage
 WORKERS: Final = 32  # callbacks on their way at once
 READ_SECONDS: Final = 15.0  # Twilio waits so long for an answer
 RETRIES_MAX: Final = 5
+MISSED_MAX: Final = 50_000  # callbacks that nobody took, kept for `post_missed`
+ROUNDS_MAX: Final = 5  # of posting one again after all its tries were in vain
 STOP_WORDS: Final = frozenset({"STOP", "STOPALL", "UNSUBSCRIBE", "CANCEL", "END", "QUIT", "REVOKE", "OPTOUT"})
 START_WORDS: Final = frozenset({"START", "YES", "UNSTOP"})
 POOL_NUMBER: Final = "+15005550006"  # Twilio's test number that works; what a Messaging Service chooses
@@ -35,6 +37,7 @@ class Call:
     url: str
     fields: Mapping[str, str]
     token: str  # the same for every try of this callback
+    round: int = 0  # how often `post_missed` has brought it back
 
 
 @dataclass(slots=True)
@@ -115,6 +118,7 @@ class Caller:
         self.tally = Tally()
         self._session: aiohttp.ClientSession | None = None
         self._waiting: deque[Call] = deque()
+        self._missed: deque[Call] = deque(maxlen=MISSED_MAX)
         self._workers: set[asyncio.Task[None]] = set()
         self._idle = asyncio.Event()
         self._idle.set()
@@ -137,6 +141,13 @@ class Caller:
         self._waiting.extend(calls)
         self._idle.clear()
         self._staff()
+
+    def post_missed(self) -> int:
+        """Post once more what nobody took, as a provider that tries for hours does: five times at most. How many."""
+        again = [replace(call, round=call.round + 1) for call in self._missed]
+        self._missed.clear()
+        self.enqueue(again)
+        return len(again)
 
     async def drained(self) -> None:
         """Return when nothing is waiting or on its way."""
@@ -168,6 +179,8 @@ class Caller:
             self.tally.delivered += 1
         else:
             self.tally.failed += 1
+            if (status is None or status >= 500) and call.round < ROUNDS_MAX:
+                self._missed.append(call)
         self.tally.last_status = status
         return status
 

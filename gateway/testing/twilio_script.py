@@ -81,6 +81,10 @@ class TwilioScript:
         """What became of the callbacks."""
         return self._caller.tally
 
+    def post_missed(self) -> int:
+        """Post the callbacks again that found nobody, or an error of ours: each at most 5 times. How many."""
+        return self._caller.post_missed()
+
     async def drained(self) -> None:
         """Return when every callback that is not held back has been answered or given up."""
         await self._caller.drained()

@@ -4,7 +4,8 @@
         twilio.url, twilio.record, twilio.faults = [Throttle(times=3)]
         await twilio.reply("+14155550100", "STOP", to="+14155552345")
 
-Nothing in it sleeps: receipts follow at once, or when `release_receipts` is called. Instants come from `now`.
+Nothing in it sleeps unless `delays` are set: receipts follow at once, or when `release_receipts` is called. Instants
+come from `now`.
 """
 
 from __future__ import annotations
@@ -87,6 +88,7 @@ class TwilioSimulator(TwilioScript):
         self.reply_window: timedelta | None = REPLY_WINDOW  # of WhatsApp; None: free texts may always be sent
         self.handles_opt_outs = True  # False: as Twilio does on request, the words are for the account to obey
         self.advanced_opt_out = False  # inbound keywords bring OptOutType
+        self.delays = (0.0, 0.0)  # at most so many seconds until a message is taken, and from then to the answer
         self.record: list[SimMessage] = []
         self.requests = 0
         self.hanging = asyncio.Event()  # set as soon as one is not answered
@@ -205,7 +207,7 @@ class TwilioSimulator(TwilioScript):
         path = request.path
         prefix = f"/2010-04-01/Accounts/{self.account_sid}"
         if request.method == "POST" and path == f"{prefix}/Messages.json":
-            return await self._create(request)
+            return await self._create_slowly(request)
         fault = self._faults.next("read")
         if fault is not None:
             return await self._misbehave(fault)
@@ -230,6 +232,16 @@ class TwilioSimulator(TwilioScript):
             return template_page(self.templates, query)
         message = self._by_sid.get(path.removeprefix("/Messages/").removesuffix(".json"))
         return shown(message, self.account_sid) if message is not None else None
+
+    async def _create_slowly(self, request: web.BaseRequest) -> web.StreamResponse:
+        """Whoever hangs up in the first delay has sent nothing, in the second one a message."""
+        before, after = self.delays
+        if before:
+            await asyncio.sleep(before * self._random.random())
+        answer = await self._create(request)
+        if after:
+            await asyncio.sleep(after * self._random.random())
+        return answer
 
     async def _create(self, request: web.BaseRequest) -> web.StreamResponse:
         pairs = parse_qsl((await request.read()).decode("utf-8", "replace"), keep_blank_values=True)

@@ -34,7 +34,6 @@ from gateway_twilio.signature import Verifier
 BODY_MAX: Final = 1_600  # characters; error 21617 beyond
 MEDIA_COUNT_MAX: Final = 10  # error 21623 beyond
 MEGABYTE: Final = 1024 * 1024
-SETTLE: Final = timedelta(minutes=2)  # until a message that was taken is certainly listed
 RETRIES: Final = "#rc=5&rp=all"  # by default Twilio repeats no callback that we answered with a 5xx
 SILENCE: Final = b'<?xml version="1.0" encoding="UTF-8"?><Response/>'  # TwiML that says nothing
 
@@ -79,7 +78,7 @@ class TwilioAdapter(Adapter[T]):
         return Capabilities(
             receipts=self.tools.callback_url is not None,
             lookup=self.settings.lookup,
-            lookup_settle=SETTLE,
+            lookup_settle=timedelta(seconds=self.settings.lookup_settle_seconds),
             on_unknown="hold",
             answers_opt_out=answers_opt_out,
             templates=templates,

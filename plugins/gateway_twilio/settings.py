@@ -10,6 +10,7 @@ from gateway import Secret
 from gateway_twilio.errors import Verdict
 
 VALIDITY_SECONDS_MAX: Final = 36_000  # Twilio's OpenAPI description of POST Messages, 2026-11
+LOOKUP_SETTLE_SECONDS_MAX: Final = 3_600  # a list that lags behind by more answers no question
 CHANNEL_PREFIX: Final = "whatsapp:"
 
 AccountSid = Annotated[str, Meta(pattern=r"^AC[0-9a-fA-F]{32}$", extra={"expected": "AC and 32 hexadecimal digits"})]
@@ -53,6 +54,9 @@ class TwilioSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """How long Twilio may keep a message in its queue. Unset: ten hours."""
     lookup: bool = True
     """False where the account hides numbers in its records: a list without them would prove that nothing was sent."""
+    lookup_settle_seconds: Annotated[int, Meta(ge=1, le=LOOKUP_SETTLE_SECONDS_MAX)] = 120
+    """How long after an attempt Twilio is asked whether it has the message. Asked too early it may not list yet what it
+    has taken, and the message is sent again."""
     api_url: BaseUrl = "https://api.twilio.com"
     """Where messages are sent: another region's host, or a simulator."""
     content_url: BaseUrl = "https://content.twilio.com"

@@ -234,6 +234,7 @@ def test_the_capabilities_are_those_of_the_routes() -> None:
         assert capabilities.idempotent_for is None
     assert sms(answers_opt_out=False).capabilities.answers_opt_out is False
     assert sms(lookup=False).capabilities.lookup is False
+    assert sms(lookup_settle_seconds=600).capabilities.lookup_settle == timedelta(minutes=10)
 
 
 @pytest.mark.parametrize(

@@ -322,6 +322,29 @@ async def test_callbacks_are_given_up_in_the_end(twilio: TwilioSimulator, door: 
     assert (twilio.tally.failed, twilio.tally.last_status) == (1, 500)
 
 
+async def test_callbacks_that_nobody_took_are_posted_again_on_request_five_times_at_most(
+    twilio: TwilioSimulator, door: Receiver, http: HttpClient
+) -> None:
+    twilio.steps = ("delivered",)
+    door.answers = [500]
+    await sms_at(twilio, http).send(make_message(PERSON))
+    await twilio.drained()
+    for _ in range(5):
+        assert twilio.post_missed() == 1
+        await twilio.drained()
+    assert twilio.post_missed() == 0
+    assert len(door.requests) == 6 * 6
+
+
+async def test_a_slow_provider_has_taken_a_message_before_it_answers(twilio: TwilioSimulator, http: HttpClient) -> None:
+    twilio.delays = (0.001, 3600.0)
+    sending = asyncio.create_task(sms_at(twilio, http).send(make_message(PERSON)))
+    async with asyncio.timeout(10):
+        await twilio.received(1)
+    assert not sending.done()
+    sending.cancel()
+
+
 async def test_without_overrides_a_refused_callback_is_not_repeated(twilio: TwilioSimulator, door: Receiver) -> None:
     door.answers = [500]
     received = await twilio.reply(PERSON, "Hello", to=NUMBER)
