@@ -6,7 +6,7 @@ BIN := .venv/bin
 STAMP := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test fuzz lint bench format clean
+.PHONY: help setup demo test fuzz torture lint bench format clean
 
 help: ## say what there is
 	@sed -n 's/^\([a-z]*\):.*## /  make \1: /p' $(MAKEFILE_LIST)
@@ -43,6 +43,9 @@ format: $(STAMP) ## let ruff repair what it can
 
 bench: $(STAMP) ## measure speed and memory; writes bench/results.json
 	@$(BIN)/python -m bench.run $(ARGS)
+
+torture: $(STAMP) ## kill the daemon a thousand times, compare what was asked, booked and received; ARGS="--kills 50 --seed 7"
+	@$(BIN)/python -m tests.torture $(ARGS)
 
 clean: ## remove .venv and everything that was made
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist build
