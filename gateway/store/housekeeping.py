@@ -9,7 +9,7 @@ from typing import Final
 
 from gateway.core.ids import ACTION, ActionId, format_id
 from gateway.store.codec import from_micros, to_micros
-from gateway.store.counters import COLUMNS
+from gateway.store.counters import COLUMNS, look
 from gateway.store.database import Database
 
 IDEMPOTENCY_KEPT: Final = timedelta(hours=24)  # what the API promises
@@ -121,3 +121,4 @@ def _repair_all(conn: sqlite3.Connection) -> None:
 def _repair(conn: sqlite3.Connection, action: ActionId) -> None:
     assignments = ", ".join(f"{column} = ?" for column in COLUMNS)
     conn.execute(f"UPDATE action_counts SET {assignments} WHERE action = ?", (*_counted(conn, action), action))
+    look(conn, action)  # what it waited for may have happened long ago, hidden by the wrong count
