@@ -86,7 +86,9 @@ async def _findings(installation: Installation) -> AsyncIterator[Finding]:
         "books", not faults, faults[0] if faults else "they balance", "Run gateway verify, and report it as a defect."
     )
     keys = await installation.keys.any()
-    yield Finding("API keys", keys, "there are some" if keys else "there is none", "Make one: gateway key create.")
+    yield Finding(
+        "API keys", keys, "there are some" if keys else "there is none", "Make one: gateway key create --name NAME."
+    )
     yield Finding("SQLite", sqlite3.sqlite_version_info >= (3, 38), sqlite3.sqlite_version, "Install a newer SQLite.")
     for sender in installation.catalogue.senders.values():
         answer = await _ask(sender.adapter)

@@ -202,6 +202,31 @@ def test_a_sender_is_paused_resumed_and_tested(run: Run) -> None:
     assert "no sender 'male'" in run("sender", "pause", "male", code=1).output
 
 
+def test_callbacks_are_listed_and_read_again(folder: Path, run: Run) -> None:
+    run("sender", "list")
+    with database(folder) as conn:
+        conn.executemany(
+            "INSERT INTO callbacks (sender, received_at, request, body, state, problem) VALUES (1, ?, '{}', x'', ?, ?)",
+            [(1_000_000, 1, None), (2_000_000, 1, None), (3_000_000, 2, "parse raised KeyError")],
+        )
+    conn.close()
+
+    def waiting() -> tuple[int, int]:
+        (row,) = decoded(run("callbacks", "list", "--json"))
+        assert (row["sender"], row["kept"]) == ("mail", 3)
+        return row["waiting"], row["unreadable"]
+
+    assert waiting() == (0, 1)
+    assert decoded(run("callbacks", "replay", "mail", "--unreadable", "--json")) == {"sender": "mail", "replayed": 1}
+    assert waiting() == (1, 0)
+    early = ("--before", "1970-01-01T00:00:02+0000")
+    assert decoded(run("callbacks", "replay", "mail", *early, "--json"))["replayed"] == 1
+    assert waiting() == (2, 0)
+    assert "callbacks are read again" in run("callbacks", "replay", "mail").output
+    assert waiting() == (3, 0)
+    assert "no sender 'male'" in run("callbacks", "replay", "male", code=1).output
+
+
 def test_a_message_waits_in_the_database_where_no_daemon_runs(run: Run) -> None:
     told = decoded(
         run(

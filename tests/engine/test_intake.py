@@ -29,6 +29,7 @@ from gateway.contract import (
 from gateway.core.ids import ActionId, IdSequence, MessageId, format_id, parse_id
 from gateway.core.schedule import Schedule
 from gateway.core.states import MessageStatus
+from gateway.store.callbacks import CallbackStore, ReplayFilter
 from gateway.store.database import Database
 from gateway.store.verify import verify
 from gateway.testing.clock import FakeClock
@@ -259,7 +260,7 @@ async def test_callbacks_that_another_process_wants_read_again_are_read_within_a
     await world.call_back(body=b"first misunderstood")
     await world.settle()
     world.provider.says[b"first misunderstood"] = [Receipt(status=Status.DELIVERED, ref=ref)]
-    await world.change("UPDATE callbacks SET state = 0")
+    await CallbackStore(world.database, world.ids).replay(ReplayFilter(sender=world.catalogue.senders["mail"].id))
     await world.advance(timedelta(seconds=2), timedelta(seconds=1))
     assert await world.states(action) == {"succeeded": 1}
 
