@@ -28,6 +28,7 @@ from gateway_twilio.api import TwilioApi, description, json_object, resource_rec
 from gateway_twilio.callbacks import Mailbox, events_of
 from gateway_twilio.errors import ErrorTable, cleaned
 from gateway_twilio.lookup import Wanted, find
+from gateway_twilio.media import type_of
 from gateway_twilio.settings import TwilioSettings
 from gateway_twilio.signature import Verifier
 
@@ -118,13 +119,22 @@ class TwilioAdapter(Adapter[T]):
     def _refuse_media(self, media: Media) -> Rejected | None:
         if not media.url.lower().startswith(("https://", "http://")):
             return Rejected(Code.MEDIA, "Twilio fetches files from http and https URLs only")
-        limit = self._media_limit(media.content_type)
+        kind = type_of(media.content_type)
+        if kind is not None and not self._takes(kind):
+            return Rejected(Code.MEDIA, f"Twilio sends no file of type {kind} by {self.channel}")
+        limit = self._media_limit(kind)
         if media.size is not None and media.size > limit:
-            kind = f" of type {media.content_type}" if media.content_type else ""
-            return Rejected(Code.MEDIA, f"Twilio takes files{kind} up to {limit:,} bytes, this one has {media.size:,}")
+            of_type = f" of type {kind}" if kind else ""
+            return Rejected(
+                Code.MEDIA, f"Twilio takes files{of_type} up to {limit:,} bytes, this one has {media.size:,}"
+            )
         return None
 
-    def _media_limit(self, content_type: str | None) -> int:
+    @abstractmethod
+    def _takes(self, kind: str) -> bool:
+        """Whether files of this media type can be sent."""
+
+    def _media_limit(self, kind: str | None) -> int:
         """Octets of one file."""
         return self.media_max
 

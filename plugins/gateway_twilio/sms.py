@@ -7,6 +7,7 @@ from typing import Final, Literal
 
 from gateway import Capabilities, Outbound, count_segments
 from gateway_twilio.adapter import MEGABYTE, TwilioAdapter
+from gateway_twilio.media import is_mms
 from gateway_twilio.settings import SmsSettings
 
 RATE: Final = 1.0  # segments per second: a long code's (twilio.com/docs/errors/21611, 2026-11)
@@ -45,6 +46,8 @@ class TwilioSms(TwilioAdapter[SmsSettings]):
     def _listed_text(self, message: Outbound) -> str | None:
         return message.text or ""
 
-    def _media_limit(self, content_type: str | None) -> int:
-        kind = content_type.partition(";")[0].strip().lower() if content_type else None
+    def _takes(self, kind: str) -> bool:
+        return is_mms(kind)
+
+    def _media_limit(self, kind: str | None) -> int:
         return self.media_max if kind is None or kind in IMAGES else OTHER_MEDIA_MAX

@@ -7,6 +7,7 @@ from typing import Final, Literal
 
 from gateway import Capabilities, Code, Outbound, ProviderTemplate, Rejected, TemplateUse
 from gateway_twilio.adapter import MEGABYTE, TwilioAdapter
+from gateway_twilio.media import is_for_whatsapp
 from gateway_twilio.settings import CHANNEL_PREFIX, WhatsAppSettings
 from gateway_twilio.templates import PAGE_SIZE, PAGES_MAX, list_templates, rendered, variables_json
 
@@ -64,6 +65,9 @@ class TwilioWhatsApp(TwilioAdapter[WhatsAppSettings]):
             return message.text or ""
         text = message.template.details.get("text")
         return rendered(text, message.template.parameters) if isinstance(text, str) and text else None
+
+    def _takes(self, kind: str) -> bool:
+        return is_for_whatsapp(kind)
 
 
 def _content_sid(template: TemplateUse) -> str | None:

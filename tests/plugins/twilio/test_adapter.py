@@ -196,6 +196,29 @@ def test_files_that_are_too_large_are_refused(make: Any, size: int | None, kind:
         assert f"{size:,}" in answer.reason
 
 
+@pytest.mark.parametrize(
+    ("make", "kind", "refused"),
+    [
+        (sms, "image/gif", False),
+        (sms, "video/quicktime", False),
+        (sms, "text/vcard; charset=utf-8", False),
+        (sms, "text/html", True),
+        (sms, "application/zip", True),
+        (sms, None, False),
+        (whatsapp, "image/png", False),
+        (whatsapp, "Image/GIF", True),
+        (whatsapp, "video/quicktime", True),
+        (whatsapp, "application/pdf", False),
+        (whatsapp, None, False),
+    ],
+)
+def test_files_of_a_type_that_is_not_passed_on_are_refused(make: Any, kind: str | None, refused: bool) -> None:
+    answer = make().refuse(make_message(PERSON, media=(file(kind=kind),)))
+    assert (answer is not None and answer.code is Code.MEDIA) is refused
+    if answer is not None and kind is not None:
+        assert kind.lower() in answer.reason
+
+
 def test_a_template_that_is_none_of_twilio_s_is_refused() -> None:
     foreign = make_message(PERSON, None, template=TemplateUse("reminder", "en", {}))
     refused = whatsapp().refuse(foreign)
