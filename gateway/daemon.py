@@ -173,7 +173,9 @@ async def _refuse_open_door(installation: Installation) -> None:
     listen = installation.config.server.listen
     if listen.is_loopback or await installation.keys.any():
         return
-    detail = f"{listen} is not loopback, and there is no API key yet: create one first (gateway key create --name NAME)."
+    detail = (
+        f"{listen} is not loopback, and there is no API key yet: create one first (gateway key create --name NAME)."
+    )
     raise ConfigError([installation.config.problem(("server", "listen"), detail)])
 
 
