@@ -174,7 +174,8 @@ async def _refuse_open_door(installation: Installation) -> None:
     if listen.is_loopback or await installation.keys.any():
         return
     detail = (
-        f"{listen} is not loopback, and there is no API key yet: create one first (gateway key create --name NAME)."
+        f"{listen} is not loopback, and there is no API key yet: create one first "
+        "(gateway key create --name NAME --permission admin)."
     )
     raise ConfigError([installation.config.problem(("server", "listen"), detail)])
 

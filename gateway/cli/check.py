@@ -87,7 +87,10 @@ async def _findings(installation: Installation) -> AsyncIterator[Finding]:
     )
     keys = await installation.keys.any()
     yield Finding(
-        "API keys", keys, "there are some" if keys else "there is none", "Make one: gateway key create --name NAME."
+        "API keys",
+        keys,
+        "there are some" if keys else "there is none",
+        "Make one: gateway key create --name NAME --permission P ...",
     )
     yield Finding("SQLite", sqlite3.sqlite_version_info >= (3, 38), sqlite3.sqlite_version, "Install a newer SQLite.")
     for sender in installation.catalogue.senders.values():

@@ -1,7 +1,7 @@
 """Types of files that Twilio passes on. It fetches any other one too, and then fails the message (12300, 63019).
 
-Sources: twilio.com/docs/messaging/guides/accepted-mime-types, and for WhatsApp guidance-whatsapp-media-messages there,
-not read again since. So only what is surely refused there is refused here; the rest is left to Twilio.
+Sources, both read on 2026-11-27: twilio.com/docs/messaging/guides/accepted-mime-types, and for WhatsApp
+/docs/whatsapp/guidance-whatsapp-media-messages there, which lists fewer. Only what neither of them has is refused here.
 """
 
 from __future__ import annotations
@@ -18,9 +18,11 @@ _MMS_DOCUMENTS: Final = frozenset(
 )
 _WHATSAPP_SHOWN: Final = frozenset(
     {
-        *("image/jpeg", "image/jpg", "image/png", "image/webp", "video/mp4", "video/3gp", "video/3gpp"),
-        *("audio/aac", "audio/amr", "audio/mp3", "audio/mp4", "audio/mpeg", "audio/ogg", "audio/opus"),
-        *("audio/3gpp", "audio/m4a", "audio/x-m4a"),
+        *("image/jpeg", "image/jpg", "image/png", "image/webp", "image/gif", "image/heic", "image/heif"),
+        *("image/tiff", "image/bmp", "video/mp4", "video/mpeg4", "video/mpeg", "video/webm", "video/quicktime"),
+        *("video/3gp", "video/3gpp", "video/3gpp2", "audio/aac", "audio/amr", "audio/amr-nb", "audio/mp3"),
+        *("audio/mp4", "audio/mpeg", "audio/ogg", "audio/opus", "audio/3gpp", "audio/3gpp2", "audio/webm"),
+        *("audio/m4a", "audio/x-m4a"),
     }
 )
 
