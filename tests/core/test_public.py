@@ -46,6 +46,15 @@ def test_addresses_of_the_internet_are_public(address: str) -> None:
         "64:ff9b::a9fe:a9fe",
         "2002:7f00:1::",
         "2001:0:7f00:1::",
+        "2606:4700::5efe:7f00:1",  # the address of a tunnel
+        "2606:4700::200:5efe:a9fe:a9fe",
+        "64:ff9b:1:7f00:0:100:808:808",  # 127.0.0.1 as RFC 6052 puts it behind 48 bits, beside a decoy
+        "::ffff:0:127.0.0.1",
+        "fec0::1",  # site-local
+        "5f00::1",
+        "3fff::1",
+        "192.0.0.8",
+        "192.88.99.1",
         "localhost",
         "2130706433",
         "0x7f.1",
