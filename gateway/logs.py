@@ -10,7 +10,8 @@ import logging
 import os
 import re
 import sys
-from collections.abc import Callable, Mapping, MutableMapping, Sequence
+import traceback
+from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequence
 from types import MappingProxyType
 from typing import Any, Final, Literal, TextIO
 
@@ -49,10 +50,25 @@ HIDDEN_FROM_INFO: Final = frozenset(
 )
 """Fields that only a line at debug has: who somebody is, and what was written to them."""
 
-_EMAIL: Final = re.compile(r"[\w.!#$%&'*+/=?^`{|}~-]+@[\w-]+(?:\.[\w-]+)*")
+MAY_QUOTE: Final = "may_quote"
+"""True beside `exc_info`: the exception comes from code that was given a message or a callback, and may quote it. Its
+words are logged at level debug only."""
+
+_LOCAL: Final = r"\w.!#$%&'*+/=?^_`{|}~-"  # what may stand before the @; from the start of such a run on, for speed
+_EMAIL: Final = re.compile(rf"""(?:"[^"\n]{{1,64}}"|(?<![{_LOCAL}])[{_LOCAL}]+)(?:@|%40)[\w-]+(?:\.[\w-]+)*""")
 # Providers write numbers with and without +. Ids of ours are safe: their digits follow a letter or an underscore.
-_PHONE: Final = re.compile(r"(?<![\w.])(?:\+\d(?:[ ()-]{0,2}\d){7,14}|\d{9,15})(?![\w.:])")
+_PHONE: Final = re.compile(r"(?:(?<![\w.])\+|%2[Bb])\d(?:[ ()-]{0,2}\d){7,14}(?!\w)|(?<![\w.])\d{9,15}(?!\w|[.:]\d)")
+# What lets in whoever has it: keys, webhooks' secrets, people's links, the tails of callbacks, passwords in URLs.
+_SECRETS: Final = (
+    (re.compile(r"(?i)\b(bearer|basic) [\w.~+/=-]+"), r"\1 ***"),
+    (re.compile(r"\b(gwk_[0-9a-z]+)_\w+"), r"\1_***"),
+    (re.compile(r"\bwhsec_[\w+/=-]+"), "whsec_***"),
+    (re.compile(r"/u/[\w-]{20,}"), "/u/***"),
+    (re.compile(r"(/callbacks/[\w-]+[/?])[^\s'\"]+"), r"\1***"),
+    (re.compile(r"://[^/\s@]*@"), "://"),
+)
 _MASK: Final = "***"
+_CHAIN_MAX: Final = 10  # exceptions that were raised from one another
 _DEPTH_MAX: Final = 6  # of nested values in a field; what is deeper is left out
 # Levels of syslog, which journald reads from the start of a line (sd-daemon(3)).
 _PRIORITIES: Final[Mapping[str, int]] = MappingProxyType(
@@ -68,7 +84,9 @@ def configure(level: Level = "info", form: Format = "auto", stream: TextIO | Non
     output = stream if stream is not None else sys.stderr
     console = form == "console" or (form == "auto" and output.isatty())
     structlog.configure(
-        processors=processors(console=console, colors=output.isatty(), journal=_is_journal(output)),
+        processors=processors(
+            console=console, colors=output.isatty(), journal=_is_journal(output), quoting=level == "debug"
+        ),
         wrapper_class=structlog.make_filtering_bound_logger(level),
         logger_factory=_Lines.factory(output),
         cache_logger_on_first_use=True,
@@ -79,13 +97,16 @@ def configure(level: Level = "info", form: Format = "auto", stream: TextIO | Non
     root.addHandler(_Forward(level=logging.WARNING))
 
 
-def processors(*, console: bool, colors: bool = False, journal: bool = False) -> Sequence[Processor]:
-    """The way of an event from its call to the line."""
+def processors(
+    *, console: bool, colors: bool = False, journal: bool = False, quoting: bool = False
+) -> Sequence[Processor]:
+    """The way of an event from its call to the line. `quoting`: exceptions that may quote messages keep their words."""
     shared: list[Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.processors.add_log_level,
         _add_logger,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
+        *([_with_words] if quoting else [_without_words]),
         structlog.processors.format_exc_info,
         redact,
     ]
@@ -103,12 +124,37 @@ def redact(_logger: WrappedLogger, method: str, event: EventDict) -> EventDict:
     providers repeat them in their answers.
     """
     hidden = HIDDEN_ALWAYS if method == "debug" else HIDDEN_ALWAYS | HIDDEN_FROM_INFO
-    scrub = _same if method == "debug" else _scrubbed
+    scrub = _without_secrets if method == "debug" else _scrubbed
     return {
         name: value if name in ("event", "timestamp") else _cleaned(value, hidden, scrub, _DEPTH_MAX)
         for name, value in event.items()
         if name not in hidden
     }
+
+
+def _with_words(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+    event.pop(MAY_QUOTE, None)
+    return event
+
+
+def _without_words(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+    """Where an exception came from and of what types it is; what it says may be the text of a message."""
+    if event.pop(MAY_QUOTE, False):
+        event["exception"] = "\ncaused by\n".join(map(_frames, _chain(event.pop("exc_info"))))
+    return event
+
+
+def _chain(exc: BaseException | None) -> Iterator[BaseException]:
+    """An exception and those that it was raised from, the outermost first."""
+    for _ in range(_CHAIN_MAX):
+        if exc is None:
+            return
+        yield exc
+        exc = exc.__cause__ or (None if exc.__suppress_context__ else exc.__context__)
+
+
+def _frames(exc: BaseException) -> str:
+    return "".join(traceback.format_tb(exc.__traceback__)) + type(exc).__name__
 
 
 def _cleaned(value: Any, hidden: frozenset[str], scrub: Callable[[str], str], depth: int) -> Any:
@@ -131,12 +177,14 @@ def _cleaned(value: Any, hidden: frozenset[str], scrub: Callable[[str], str], de
     return scrub(str(value))
 
 
-def _same(text: str) -> str:
+def _without_secrets(text: str) -> str:
+    for pattern, mask in _SECRETS:
+        text = pattern.sub(mask, text)
     return text
 
 
 def _scrubbed(text: str) -> str:
-    return _PHONE.sub(_MASK, _EMAIL.sub(_MASK, text))
+    return _PHONE.sub(_MASK, _EMAIL.sub(_MASK, _without_secrets(text)))
 
 
 def _add_logger(logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:

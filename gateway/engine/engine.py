@@ -217,7 +217,7 @@ class Engine:
                 return
             # A stranger's code: whatever it raises, this sender still sends, and the others do too.
             except Exception as exc:  # noqa: BLE001
-                self._log.error("receiver_failed", sender=sender.name, exc_info=exc)
+                self._log.error("receiver_failed", sender=sender.name, exc_info=exc, may_quote=True)
                 await self._clock.wait(asyncio.Event(), self._clock.now() + RUN_RETRY)
 
     async def _close(self, sender: Sender) -> None:

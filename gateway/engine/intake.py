@@ -174,7 +174,9 @@ class Intake:
             return await sender.adapter.authenticate(request)
         # A stranger's code, given a stranger's bytes: what it cannot judge is not genuine.
         except Exception as exc:  # noqa: BLE001
-            self._log.error("authenticate_raised", sender=sender.name, error=type(exc).__name__, exc_info=exc)
+            self._log.error(
+                "authenticate_raised", sender=sender.name, error=type(exc).__name__, exc_info=exc, may_quote=True
+            )
             return False
 
     def _answer(self, sender: Sender, request: CallbackRequest) -> CallbackAnswer:
@@ -182,7 +184,7 @@ class Intake:
             return sender.adapter.answer(request)
         # It is stored: whatever the adapter's answer would have been, the provider must not send it again.
         except Exception as exc:  # noqa: BLE001
-            self._log.error("answer_raised", sender=sender.name, error=type(exc).__name__, exc_info=exc)
+            self._log.error("answer_raised", sender=sender.name, error=type(exc).__name__, exc_info=exc, may_quote=True)
             return CallbackAnswer()
 
     async def _keep(self, sender: Sender, request: CallbackRequest) -> None:
@@ -217,7 +219,7 @@ class Intake:
                 for reading in readings:
                     await self._apply([reading])
                 return
-            self._log.error("callback_not_applied", callback=readings[0].callback, exc_info=exc)
+            self._log.error("callback_not_applied", callback=readings[0].callback, exc_info=exc, may_quote=True)
             problem = f"{type(exc).__name__} when it was applied"
             failed = Reading(callback=readings[0].callback, context=readings[0].context, problem=problem)
             applied = await self._store.apply([failed], self._clock.now())
@@ -246,7 +248,9 @@ class Intake:
             events: Sequence[Event] = self._cleaners[sender.id].clean(sender.adapter.parse(callback.request))
         # The contract says that `parse` raises nothing; the bytes are kept, and can be read again by a better one.
         except Exception as exc:  # noqa: BLE001
-            self._log.error("callback_unreadable", sender=sender.name, callback=callback.id, exc_info=exc)
+            self._log.error(
+                "callback_unreadable", sender=sender.name, callback=callback.id, exc_info=exc, may_quote=True
+            )
             return Reading(callback=callback.id, context=context, problem=f"parse raised {type(exc).__name__}")
         return self._understand(callback, context, events, self._readers[sender.id])
 
@@ -262,7 +266,7 @@ class Intake:
                 try:
                     reaction = reader.read(event)
                 except InboundPolicyFailed as exc:
-                    self._log.error("inbound_policy_failed", callback=callback.id, exc_info=exc)
+                    self._log.error("inbound_policy_failed", callback=callback.id, exc_info=exc, may_quote=True)
                     problem = str(exc)
                     continue
                 if reaction is not None:

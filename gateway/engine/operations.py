@@ -83,7 +83,9 @@ class Operations:
             answer = operation.apply(subject.contact, parameters)
         # An operation is a stranger's code: what it raises fails this recipient and leaves the contact as it is.
         except Exception as exc:  # noqa: BLE001
-            self._log.error("operation_raised", operation=operation.name, error=type(exc).__name__, exc_info=exc)
+            self._log.error(
+                "operation_raised", operation=operation.name, error=type(exc).__name__, exc_info=exc, may_quote=True
+            )
             return Done(
                 subject=subject,
                 event=RecipientEvent.FAIL,

@@ -277,5 +277,7 @@ class SingleFeed:
             return self._gatekeeper.cost(outbound)
         # A stranger's code: it must not stop the sender for a message that was accepted long ago.
         except Exception as exc:  # noqa: BLE001
-            structlog.get_logger("gateway.singles").error("cost_raised", sender=self._sender.name, exc_info=exc)
+            structlog.get_logger("gateway.singles").error(
+                "cost_raised", sender=self._sender.name, exc_info=exc, may_quote=True
+            )
             return 1

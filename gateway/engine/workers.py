@@ -140,5 +140,5 @@ class Workers:
             return Unreached(reason=str(exc) or "the provider could not be reached")
         # Whatever else an adapter raises, the message may have left: that is `unknown`, never `failed`.
         except Exception as exc:  # noqa: BLE001
-            self._log.error("adapter_raised", error=type(exc).__name__, exc_info=exc)
+            self._log.error("adapter_raised", error=type(exc).__name__, exc_info=exc, may_quote=True)
             return Unknown(reason=f"the adapter raised {type(exc).__name__}")

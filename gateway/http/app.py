@@ -1,6 +1,6 @@
 """The application: routes as data become an aiohttp application, with everything around a handler in one place.
 
-The order of what can be refused: Host, path and method, key, permissions, query, size and form of the body, the
+The order of what can be refused: Host, path and method, Origin, key, permissions, query, size and form of the body, the
 Idempotency-Key; then the handler, which looks at the thing (404), its state (409), its revision (412) and its content
 (422).
 """
@@ -23,6 +23,7 @@ from aiohttp import web
 from gateway.errors import Refused
 from gateway.http.auth import Authenticator, Identity
 from gateway.http.callbacks import CallbackDoor
+from gateway.http.connections import COMMON_HEADERS, ConnectionLog, Runner
 from gateway.http.idempotency import HEADER as IDEMPOTENCY_KEY
 from gateway.http.idempotency import Idempotency, Reply, fingerprint, read_key
 from gateway.http.problems import CONTENT_TYPE, explain
@@ -34,7 +35,6 @@ from gateway.store.idempotency import Claim
 from gateway.validation import convert
 
 LINE_BYTES_MAX: Final = 64 * 1024  # of a request's first line: too long a cursor is refused by a route, in its words
-COMMON_HEADERS: Final = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff", "Server": "dripgate"}
 
 
 Door = CallbackDoor | UnsubscribeDoor
@@ -60,9 +60,11 @@ def build_app(
     for route in routes:
         shown = by_path["GET", route.shows] if route.shows is not None else None
         endpoint = Endpoint(route, shown, authenticator, idempotency, reader, limits or HttpLimits())
-        app.router.add_route(route.method, route.path, endpoint.handle, expect_handler=keep_waiting)
+        app.router.add_route(
+            route.method, route.path, _for_own_pages(endpoint.handle, hosts), expect_handler=keep_waiting
+        )
     for open_route in open_routes:
-        app.router.add_get(open_route.path, _open(open_route))
+        app.router.add_get(open_route.path, _for_own_pages(_open(open_route), hosts))
     for door in doors:
         door.add_to(app.router)
     return app
@@ -79,10 +81,10 @@ def build_public_app(doors: Sequence[Door]) -> web.Application:
 def build_runner(app: web.Application, limits: HttpLimits | None = None) -> web.AppRunner:
     """A runner with the limits that belong to connections. The daemon adds the sites."""
     chosen = limits or HttpLimits()
-    return web.AppRunner(
+    return Runner(
         app,
         access_log=None,
-        logger=logging.getLogger("gateway.http.protocol"),  # malformed requests; they quote what was sent
+        logger=ConnectionLog(logging.getLogger("gateway.http.connection")),
         auto_decompress=False,  # compressed bodies are refused; nothing of them is unpacked before that
         keepalive_timeout=chosen.idle_seconds,
         lingering_time=chosen.linger_seconds,
@@ -132,9 +134,26 @@ def _check_host(request: web.Request, hosts: frozenset[str]) -> None:
         raise Refused("host_not_allowed", detail)
 
 
+def _for_own_pages(handler: Handling, hosts: frozenset[str] | None) -> Handling:
+    """The handler, for programs and for pages of `hosts` only: a browser says in `Origin` whose page asks.
+
+    Not for the doors: the page for people who leave lets browsers say `Origin: null`, and its link is the proof.
+    """
+    if hosts is None:
+        return handler
+
+    async def handle(request: web.Request) -> web.StreamResponse:
+        origin = request.headers.get("Origin")
+        if origin is not None and not _is_ours(origin.partition("://")[2], hosts):
+            raise Refused("origin_not_allowed", f"A page of {origin[:200]!r} has no business with this daemon.")
+        return await handler(request)
+
+    return handle
+
+
 @lru_cache(maxsize=256)
 def _is_ours(host: str, hosts: frozenset[str]) -> bool:
-    """Whether a Host header, with or without a port, names one of `hosts` or a loopback address."""
+    """Whether a name, with or without a port, is one of `hosts` or a loopback address."""
     try:
         name = urlsplit(f"//{host}").hostname or ""
         return name in hosts or ipaddress.ip_address(name).is_loopback
@@ -242,7 +261,9 @@ class Endpoint:
             _abort(request)
         # The status has gone: all that can still tell the caller is a connection that breaks off before the end.
         except Exception as exc:  # noqa: BLE001
-            structlog.get_logger("gateway.http").warning("stream_broken_off", route=self._route.path, exc_info=exc)
+            structlog.get_logger("gateway.http").warning(
+                "stream_broken_off", route=self._route.path, exc_info=exc, may_quote=True
+            )
             _abort(request)
         finally:
             if isinstance(pieces, AsyncGenerator):

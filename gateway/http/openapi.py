@@ -186,7 +186,8 @@ def _successes(route: Route, schemas: _Schemas) -> dict[str, Any]:
 
 def _problems(route: Route) -> dict[str, Any]:
     """The refusals, with the codes of each status."""
-    codes = ["malformed_request", "unauthenticated", "host_not_allowed", "internal_error", "store_unavailable"]
+    codes = ["malformed_request", "unauthenticated", "host_not_allowed", "origin_not_allowed"]
+    codes += ["internal_error", "store_unavailable"]
     if route.permissions:
         codes.append("permission_denied")
     if "{" in route.path:

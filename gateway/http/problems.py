@@ -30,6 +30,7 @@ CODES: Final[Mapping[str, tuple[int, str]]] = MappingProxyType(
         "permission_denied": (403, "The API key lacks a permission"),
         "callback_refused": (403, "The callback is not genuine"),
         "host_not_allowed": (403, "The Host header names another machine"),
+        "origin_not_allowed": (403, "The Origin header names another machine"),
         "not_found": (404, "There is no such thing"),
         "method_not_allowed": (405, "The path has no such method"),
         "not_acceptable": (406, "The answer has no such media type"),
@@ -152,7 +153,7 @@ def explain(error: Exception, *, method: str, route: str) -> ProblemAnswer:
         return _of_aiohttp(error)
     incident = secrets.token_hex(6)
     structlog.get_logger("gateway.http").error(
-        "request_failed", incident=incident, method=method, route=route, exc_info=error
+        "request_failed", incident=incident, method=method, route=route, exc_info=error, may_quote=True
     )
     detail = f"An error that was not expected. The log tells more under incident {incident}."
     return problem(Refused("internal_error", detail, more={"incident": incident}))

@@ -75,7 +75,10 @@ class BodyReader:
         _check_length(request, bytes_max)
         if request.content.is_eof():
             # It came with its headers, as most do. A time limit costs as much as reading it.
-            body = request.content.read_nowait()
+            try:
+                body = request.content.read_nowait()
+            except BROKEN_OFF as exc:
+                raise _broken_off() from exc
             if len(body) > bytes_max:
                 raise _too_large(bytes_max)
             return body
