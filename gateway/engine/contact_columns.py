@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+from gateway.core.csv_cells import unguarded
 from gateway.core.people import ATTRIBUTES_MAX, SCALARS, Match, attribute_name_fault
 from gateway.errors import Invalid, Problem
 
@@ -27,6 +28,7 @@ class Columns:
 
     def fields(self, cells: Sequence[str]) -> dict[str, Any]:
         """A row as the fields of a contact; an empty cell is null, and clears what was there."""
+        cells = [unguarded(cell) if cell[:1] == "'" else cell for cell in cells]
         fields: dict[str, Any] = {name: cells[place] or None for place, name in self.known}
         if self.tags is not None:
             fields[TAGS] = [tag for part in cells[self.tags].split(";") if (tag := part.strip())]
