@@ -6,7 +6,7 @@ BIN := .venv/bin
 STAMP := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test fuzz torture lint bench format clean
+.PHONY: help setup demo test fuzz torture siege lint bench format clean
 
 help: ## say what there is
 	@sed -n 's/^\([a-z]*\):.*## /  make \1: /p' $(MAKEFILE_LIST)
@@ -30,6 +30,9 @@ test: $(STAMP) ## run the tests; ARGS="-k drip" for some of them
 
 fuzz: $(STAMP) ## for the night: a million spoilt callbacks to the parsers; EXAMPLES=1000 of each adapter for less
 	@GATEWAY_FUZZ_EXAMPLES=$(or $(EXAMPLES),200000) $(BIN)/python -m pytest -q -n 2 tests/fuzz
+
+siege: $(STAMP) ## two minutes: 2,000 connections that trickle, and how long everybody else waits meanwhile
+	@$(BIN)/python -m tests.security.siege $(ARGS)
 
 lint: $(STAMP) ## style, types and layers
 	@$(BIN)/ruff check .
