@@ -9,6 +9,7 @@ are real, so the instants at which they meet differ from run to run.
 from __future__ import annotations
 
 import argparse
+import asyncio
 import secrets
 import sys
 import time
@@ -18,6 +19,7 @@ from multiprocessing import get_context
 from bench.measuring import machine
 from tests.torture.plan import SCENARIOS
 from tests.torture.report import print_report
+from tests.torture.rows import measure
 from tests.torture.runs import jobs, work
 from tests.torture.tally import Tally
 
@@ -30,7 +32,10 @@ def main() -> None:
     parser.add_argument("--seed", default=str(secrets.randbelow(1_000_000)), help="of the plan; else a new one")
     parser.add_argument("--only", help="scenarios whose name has this text")
     parser.add_argument("--jobs", type=int, default=2, help="runs at once")
+    parser.add_argument("--rows", type=int, help="instead: how soon it sends again, with an action to so many")
     options = parser.parse_args()
+    if options.rows is not None:
+        sys.exit(0 if asyncio.run(measure(options.rows)) else 1)
     totals: dict[str, Tally] = {}
     started = time.monotonic()
     with ProcessPoolExecutor(options.jobs, mp_context=get_context("spawn")) as pool:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from tests.processes import POLL_SECONDS, GatewayProcess, Running
+from tests.processes import GatewayProcess, Running
 from tests.torture.asked import Asked, Ledger
 from tests.torture.books import look
 from tests.torture.judge import Books, Judge
@@ -44,9 +44,6 @@ class TorturedGateway(GatewayProcess):
     @property
     def store(self) -> Path:
         return self.folder / "gateway.db"
-
-    async def is_ready(self) -> bool:
-        return await self._ready()
 
 
 @dataclass(kw_only=True)
@@ -86,13 +83,10 @@ class Story:
 
     async def _becomes_ready(self, started: float, life: Life) -> bool:
         """False if it died first, as it may at a named point."""
-        async with asyncio.timeout(20):
-            while not await self.gateway.is_ready():
-                if not self.gateway.alive:
-                    if life.death.point is None:
-                        raise AssertionError(f"the daemon does not start:\n{self.gateway.log[-5_000:]}")
-                    return False
-                await asyncio.sleep(POLL_SECONDS)
+        if not await self.gateway.wait_until_ready():
+            if life.death.point is None:
+                raise AssertionError(f"the daemon does not start:\n{self.gateway.log[-5_000:]}")
+            return False
         if life.whole:
             self.tally.starts.append(time.perf_counter() - started)
         return True
