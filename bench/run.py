@@ -17,6 +17,7 @@ import uvloop
 from rich.console import Console
 from rich.table import Table
 
+from bench.http_adapters import ADAPTERS, CLIENTS, SendFigures, measure_sends
 from bench.measuring import machine
 from bench.smtp import MailFigures, measure_mail
 from bench.smtp_adapter import AdapterFigures, measure_adapter
@@ -27,7 +28,10 @@ T = TypeVar("T")
 RESULTS = Path(__file__).with_name("results.json")
 
 
-def show(title: str, heading: str, runs: Sequence[MailFigures | TextFigures | ReceiptFigures | AdapterFigures]) -> None:
+Figures = MailFigures | TextFigures | ReceiptFigures | AdapterFigures | SendFigures
+
+
+def show(title: str, heading: str, runs: Sequence[Figures]) -> None:
     table = Table(title=title, title_justify="left")
     table.add_column(heading)
     columns = [asdict(run) for run in runs]
@@ -38,7 +42,9 @@ def show(title: str, heading: str, runs: Sequence[MailFigures | TextFigures | Re
     Console(width=100).print(table)
 
 
-def _heading(value: int | bool) -> str:
+def _heading(value: int | bool | str) -> str:
+    if isinstance(value, str):
+        return value
     return ("no", "yes")[value] if isinstance(value, bool) else f"{value:,}"
 
 
@@ -54,6 +60,7 @@ def main() -> None:
     parser.add_argument("--texts", type=int, nargs="+", default=[10_000, 50_000], help="recipients of SMS")
     parser.add_argument("--receipts", type=int, nargs="+", default=[25_000], help="messages with two receipts each")
     parser.add_argument("--adapter-mails", type=int, default=20_000, help="for the SMTP adapter by itself")
+    parser.add_argument("--adapter-sends", type=int, default=20_000, help="for each HTTP adapter by itself")
     parser.add_argument("--only", choices=("mail", "adapter", "texts", "receipts"))
     options = parser.parse_args()
     results: dict[str, list[Any]] = {}
@@ -65,6 +72,10 @@ def main() -> None:
         adapter = [measured(measure_adapter(options.adapter_mails, pipelining=each)) for each in (True, False)]
         show("The SMTP adapter by itself", "pipelining", adapter)
         results["smtp_adapter"] = [asdict(run) for run in adapter]
+        pairs = [(name, client) for name in ADAPTERS for client in CLIENTS]
+        sends = [measured(measure_sends(*pair, options.adapter_sends)) for pair in pairs]
+        show("The HTTP adapters by themselves, over our client and over aiohttp's", "adapter", sends)
+        results["http_adapters"] = [asdict(run) for run in sends]
     if options.only in (None, "texts"):
         for receipts in (0, 2):
             texts = [measured(measure_texts(number, receipts)) for number in options.texts]

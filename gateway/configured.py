@@ -16,7 +16,7 @@ from gateway.contract import Adapter, Channel, Known, Policy, Tools
 from gateway.engine.catalogue import Catalogue, Org, Sender
 from gateway.errors import ConfigError
 from gateway.files import FileFetcher
-from gateway.outbound import HttpClient
+from gateway.outbound.client import HttpClient
 from gateway.posting import Poster
 from gateway.registry import Plugins, load
 from gateway.store.database import Database

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from gateway import Accepted, Code, Media, NotSent, Rejected, Status
 from gateway.errors import Invalid
-from gateway.outbound import HttpClient
+from gateway.outbound.client import HttpClient
+from gateway.testing.aiohttp_client import AiohttpClient
 from gateway.testing.cases import callback
 from gateway.testing.doubles import NOW, ScriptedHttp, make_message, make_tools, text_reply
 from gateway.validation import convert
@@ -158,9 +159,8 @@ def test_no_bytes_make_the_parser_raise(raw: bytes, kind: str, method: str, char
         assert event is not None
 
 
-async def test_over_the_daemon_s_http_client_the_url_arrives_as_it_was_written() -> None:
-    http = HttpClient(connections=4)
-    try:
+async def test_over_aiohttp_the_url_arrives_as_it_was_written() -> None:
+    async with AiohttpClient() as http:
         with mocked() as responses:
             responses.get(ANY, status=202, body="0: Accepted for delivery")
             assert await kannel(http=http).send(make_message(PERSON, "Hi + 100% & more")) == Accepted()
@@ -170,8 +170,6 @@ async def test_over_the_daemon_s_http_client_the_url_arrives_as_it_was_written()
             responses.get(ANY, exception=ConnectionResetError())
             with pytest.raises(ConnectionResetError):
                 await kannel(http=http).send(make_message(PERSON, "Hi"))
-    finally:
-        await http.close()
 
 
 async def test_a_kannel_that_is_not_there_has_certainly_sent_nothing() -> None:

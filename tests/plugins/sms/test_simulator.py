@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Sequence
 import pytest
 
 from gateway import Accepted, Event, Inbound, Misconfigured, Receipt, Rejected, Retry, Status, Unknown
-from gateway.outbound import HttpClient
+from gateway.outbound.client import HttpClient
 from gateway.testing.doubles import make_message, make_tools
 from gateway.testing.kannel_simulator import (
     Fate,

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from gateway.outbound import HttpClient
+from gateway.outbound.client import HttpClient
 from gateway.testing.twilio_simulator import TwilioSimulator
 from tests.plugins.twilio.harness import ACCOUNT, CALLBACK_URL, NOW, TOKEN
 from tests.plugins.twilio.receiver import Receiver

@@ -32,7 +32,7 @@ from gateway import (
     TemplateUse,
     Unknown,
 )
-from gateway.outbound import HttpClient
+from gateway.outbound.client import HttpClient
 from gateway.testing.provider_faults import Troublemaker
 from gateway.testing.twilio_simulator import (
     Fate,

@@ -25,7 +25,7 @@ from gateway import (
     TemplateUse,
     Unknown,
 )
-from gateway.outbound import HttpClient
+from gateway.outbound.client import HttpClient
 from gateway.testing.doubles import make_message, make_tools
 from gateway.testing.meta_simulator import (
     Fate,

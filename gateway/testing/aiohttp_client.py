@@ -1,9 +1,14 @@
-"""The HTTP client that adapters are given: it tells what certainly did not arrive from everything else."""
+"""`contract.Http` over aiohttp, for tests that intercept aiohttp's client, as aioresponses does.
+
+The daemon gives adapters `gateway.outbound.client`, which nothing intercepts. This one keeps the same promises, and the
+same tests hold both to them: what an adapter makes of its answers it would make of the daemon's.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Final
+from types import TracebackType
+from typing import Final, Self
 from urllib.parse import urlencode
 
 import aiohttp
@@ -15,13 +20,21 @@ BODY_BYTES_MAX: Final = 1024 * 1024  # of an answer; the rest is not read
 CONNECT_SECONDS: Final = 10.0
 
 
-class HttpClient:
-    """`contract.Http` over aiohttp, one for each sender. The time limit of a call is the deadline of its attempt."""
+class AiohttpClient:
+    """`async with AiohttpClient() as http`: then `make_tools(http)`."""
 
-    def __init__(self, connections: int) -> None:
+    def __init__(self, connections: int = 16) -> None:
         """`connections`: at most this many at once to all hosts together."""
         self._connections = connections
         self._session: aiohttp.ClientSession | None = None
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
 
     async def __call__(
         self,
@@ -37,7 +50,6 @@ class HttpClient:
         sent = dict(headers or {})
         data = body
         if form is not None:
-            # aiohttp would do the same by way of a FormData and a payload, in five times the time.
             data = urlencode(form if isinstance(form, Sequence) else list(form.items())).encode()
             sent.setdefault("Content-Type", "application/x-www-form-urlencoded")
         if json is not None:
@@ -68,7 +80,7 @@ class HttpClient:
             self._session = aiohttp.ClientSession(
                 connector=aiohttp.TCPConnector(limit=self._connections),
                 timeout=aiohttp.ClientTimeout(total=None, connect=CONNECT_SECONDS),
-                auto_decompress=True,
                 cookie_jar=aiohttp.DummyCookieJar(),
+                headers={"Accept-Encoding": "identity"},
             )
         return self._session

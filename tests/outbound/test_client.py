@@ -1,4 +1,4 @@
-"""The HTTP client of adapters: what certainly did not arrive is told from everything else, and nothing grows."""
+"""What an adapter may rely on, of the daemon's client and of the one that tests intercept."""
 
 from __future__ import annotations
 
@@ -10,14 +10,17 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 
 from gateway.contract import NotSent
-from gateway.outbound import BODY_BYTES_MAX, HttpClient
+from gateway.outbound.answers import BODY_BYTES_MAX
+from gateway.outbound.client import HttpClient
+from gateway.testing.aiohttp_client import AiohttpClient
 
+Client = HttpClient | AiohttpClient
 Serve = Callable[[Callable[[web.Request], Awaitable[web.StreamResponse]]], Awaitable[str]]
 
 
-@pytest.fixture
-async def client() -> AsyncIterator[HttpClient]:
-    client = HttpClient(connections=4)
+@pytest.fixture(params=[HttpClient, AiohttpClient])
+async def client(request: pytest.FixtureRequest) -> AsyncIterator[Client]:
+    client: Client = request.param(connections=4)
     yield client
     await client.close()
 
@@ -38,7 +41,7 @@ async def serve() -> AsyncIterator[Serve]:
         await server.close()
 
 
-async def test_a_request_carries_what_it_was_given(client: HttpClient, serve: Serve) -> None:
+async def test_a_request_carries_what_it_was_given(client: Client, serve: Serve) -> None:
     async def echo(request: web.Request) -> web.Response:
         body = (await request.read()).decode()
         return web.Response(text=f"{request.method} {request.content_type} {request.headers.get('X-Key')} {body}")
@@ -53,7 +56,7 @@ async def test_a_request_carries_what_it_was_given(client: HttpClient, serve: Se
     assert "content-type" in raw.headers
 
 
-async def test_a_redirect_is_an_answer_and_not_followed(client: HttpClient, serve: Serve) -> None:
+async def test_a_redirect_is_an_answer_and_not_followed(client: Client, serve: Serve) -> None:
     async def away(request: web.Request) -> web.Response:
         raise web.HTTPFound("http://127.0.0.1:1/elsewhere")
 
@@ -61,7 +64,7 @@ async def test_a_redirect_is_an_answer_and_not_followed(client: HttpClient, serv
     assert (answer.status, answer.headers["location"]) == (302, "http://127.0.0.1:1/elsewhere")
 
 
-async def test_no_more_than_a_megabyte_of_an_answer_is_read(client: HttpClient, serve: Serve) -> None:
+async def test_no_more_than_a_megabyte_of_an_answer_is_read(client: Client, serve: Serve) -> None:
     async def endless(request: web.Request) -> web.StreamResponse:
         response = web.StreamResponse()
         await response.prepare(request)
@@ -73,17 +76,17 @@ async def test_no_more_than_a_megabyte_of_an_answer_is_read(client: HttpClient, 
     assert len(answer.body) == BODY_BYTES_MAX
 
 
-async def test_a_refused_connection_is_certainly_not_sent(client: HttpClient, unused_tcp_port: int) -> None:
+async def test_a_refused_connection_is_certainly_not_sent(client: Client, unused_tcp_port: int) -> None:
     with pytest.raises(NotSent):
         await client("POST", f"http://127.0.0.1:{unused_tcp_port}/", json={})
 
 
-async def test_a_url_that_is_none_is_certainly_not_sent(client: HttpClient) -> None:
+async def test_a_url_that_is_none_is_certainly_not_sent(client: Client) -> None:
     with pytest.raises(NotSent):
         await client("POST", "no url at all", json={})
 
 
-async def test_a_connection_that_ends_without_an_answer_is_not_called_unsent(client: HttpClient) -> None:
+async def test_a_connection_that_ends_without_an_answer_is_not_called_unsent(client: Client) -> None:
     async def hang_up(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
         writer.close()
