@@ -6,7 +6,7 @@ BIN := .venv/bin
 STAMP := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test fuzz torture siege lint bench format clean
+.PHONY: help setup demo test fuzz faults torture siege lint bench format clean
 
 help: ## say what there is
 	@sed -n 's/^\([a-z]*\):.*## /  make \1: /p' $(MAKEFILE_LIST)
@@ -33,6 +33,9 @@ fuzz: $(STAMP) ## for the night: a million spoilt callbacks to the parsers; EXAM
 
 siege: $(STAMP) ## two minutes: 2,000 connections that trickle, and how long everybody else waits meanwhile
 	@$(BIN)/python -m tests.security.siege $(ARGS)
+
+faults: $(STAMP) ## what goes wrong, at full size, with a line for each figure that must hold; ARGS="-k locked" for one of them
+	@GATEWAY_FAULTS=full $(BIN)/python -m pytest -q --timeout 3600 tests/faults $(ARGS)
 
 lint: $(STAMP) ## style, types and layers
 	@$(BIN)/ruff check .

@@ -78,13 +78,18 @@ async def listening(installation: Installation) -> AsyncIterator[list[int]]:
         CallbackDoor(installation.engine.intake, installation.catalogue, config.server.public_url),
         UnsubscribeDoor(installation.unsubscribing),
     )
-    probes = {"store": installation.database.probe, "loops": installation.engine.probe}
+    probes = {
+        "store": installation.database.probe,
+        "disk": installation.space.probe,
+        "loops": installation.engine.probe,
+    }
     app = build_app(
         routes,
         open_routes=health_routes(probes, installation.metrics),
         doors=doors,
         authenticator=Authenticator(installation.keys, installation.catalogue, installation.clock),
         idempotency=Idempotency(IdempotencyStore(installation.database, installation.clock)),
+        shortage=installation.space.shortage,
         hosts=loopback_hosts(config.server.public_url) if config.server.listen.is_loopback else None,
     )
     async with AsyncExitStack() as stack:

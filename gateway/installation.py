@@ -60,6 +60,7 @@ from gateway.store.retention import Kept
 from gateway.store.secrets import Secrets
 from gateway.store.senders import SenderStore
 from gateway.store.singles import SingleStore
+from gateway.store.space import Space
 from gateway.store.templates import TemplateStore
 from gateway.store.unsubscribes import UnsubscribeStore
 from gateway.store.webhooks import WebhookStore
@@ -73,6 +74,7 @@ class Installation:
     config: Config
     plugins: Plugins
     database: Database
+    space: Space
     catalogue: Catalogue
     clock: Clock
     metrics: Metrics
@@ -128,20 +130,20 @@ async def open_installation(
         Poster(chosen, allow_private=config.webhooks.allow_private),
     )
     try:
-        yield await _build(config, plugins, database, chosen, hooks or TestHooks(), doors)
+        space = Space(config.store_file, config.store.free_bytes_min)
+        yield await _build(config, plugins, database, chosen, hooks or TestHooks(), doors, space)
     finally:
         await doors.close()
         await database.close()
 
 
 async def _build(
-    config: Config, plugins: Plugins, database: Database, clock: Clock, hooks: TestHooks, doors: Doors
+    config: Config, plugins: Plugins, database: Database, clock: Clock, hooks: TestHooks, doors: Doors, space: Space
 ) -> Installation:
     chance = random.Random(secrets.randbits(64))  # noqa: S311 - ids are no secrets, and the system's takes 20 us
     ids = IdSequence(clock.now, lambda: chance.getrandbits(20))
     catalogue = await build_catalogue(config, plugins, database, clock, doors)
-    renderer = Renderer(plugins.filters)
-    links = await _links(config, database)
+    renderer, links = Renderer(plugins.filters), await _links(config, database)
     composer = Composer(renderer, catalogue.senders, catalogue.content_policies, links)
     metrics, crash, callbacks = _metrics(catalogue), CrashPoints(hooks.crash_at), CallbackStore(database, ids)
     templates = ProviderTemplates(TemplateStore(database, ids), catalogue, clock)
@@ -158,9 +160,10 @@ async def _build(
         metrics=metrics,
         crash=crash,
         node=f"{random.SystemRandom().getrandbits(64):016x}",
+        space=space,
         settings=_engine_settings(config, catalogue),
     )
-    own_templates = MessageTemplateStore(database, ids)
+    people, own_templates = SingleStore(database), MessageTemplateStore(database, ids)
     contents = _contents(catalogue, renderer, templates, own_templates, doors.files, links)
     bulk_actions = BulkActions(
         database,
@@ -174,7 +177,6 @@ async def _build(
         limits=_limits(config, hooks),
         crash=crash,
     )
-    people = SingleStore(database)
     singles = SingleMessages(catalogue, engine.gatekeepers, people, contents, composer, ids, clock, engine.nudge)
     desk, trials = _template_work(own_templates, templates, contents, composer, singles, people, catalogue, clock)
     log = CommunicationLog(MessageLog(database), catalogue, composer)
@@ -182,6 +184,7 @@ async def _build(
         config=config,
         plugins=plugins,
         database=database,
+        space=space,
         catalogue=catalogue,
         clock=clock,
         metrics=metrics,

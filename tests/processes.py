@@ -23,7 +23,8 @@ CONFIG = """
 listen = "127.0.0.1:{port}"
 
 [store]
-url = "sqlite:gateway.db"
+url = "sqlite:{store}"
+{store_more}
 
 [orgs.default]
 time_zone = "UTC"
@@ -66,14 +67,36 @@ class GatewayProcess:
     """One installation in a folder: a configuration, a database, at most one running daemon."""
 
     def __init__(
-        self, folder: Path, smtp_port: int, *, port: int, rate: int = 100_000, concurrency: int = 8, more: str = ""
+        self,
+        folder: Path,
+        smtp_port: int,
+        *,
+        port: int,
+        rate: int = 100_000,
+        concurrency: int = 8,
+        more: str = "",
+        store: str = "gateway.db",
+        store_more: str = "",
+        within: Sequence[str] = (),
     ) -> None:
+        """`more` and `store_more`: lines of gateway.toml, at its end and in `[store]`. `within`: a command that runs
+        another one, as a prefix of every process.
+        """
         self.folder = folder
+        self._within = tuple(within)
         self.concurrency = concurrency
         self.url = f"http://127.0.0.1:{port}"
         self._config = folder / "gateway.toml"
         self._config.write_text(
-            CONFIG.format(port=port, smtp_port=smtp_port, rate=rate, concurrency=concurrency, more=more)
+            CONFIG.format(
+                port=port,
+                smtp_port=smtp_port,
+                rate=rate,
+                concurrency=concurrency,
+                more=more,
+                store=store,
+                store_more=store_more,
+            )
         )
         self._process: Running | None = None
         self.starts = 0
@@ -140,7 +163,11 @@ class GatewayProcess:
     async def _spawn(self, arguments: Sequence[str], environment: Mapping[str, str]) -> Running:
         with self._log.open("ab") as log:
             return await asyncio.create_subprocess_exec(
-                sys.executable, "-m", "gateway", *arguments, stdout=log, stderr=log, env=environment
+                *self._within,
+                *(sys.executable, "-m", "gateway", *arguments),
+                stdout=log,
+                stderr=log,
+                env=environment,
             )
 
     async def _ready(self) -> bool:
@@ -177,14 +204,20 @@ class GatewayProcess:
 
     async def call(self, method: str, path: str, body: object = None, **more: Any) -> tuple[int, Any]:
         """One request of the API: status and decoded body."""
+        status, _, answer = await self.ask(method, path, body, **more)
+        return status, answer
+
+    async def ask(self, method: str, path: str, body: object = None, **more: Any) -> tuple[int, Mapping[str, str], Any]:
+        """The same with the headers of the answer."""
         assert self._session is not None
         async with self._session.request(method, path, json=body, **more) as answer:
             raw = await answer.read()
-            return answer.status, json.loads(raw) if raw else None
+            return answer.status, answer.headers, json.loads(raw) if raw else None
 
     async def cli(self, *arguments: str, code: int = 0, environment: Mapping[str, str] | None = None) -> Any:
         """Run `gateway ... --json` and decode what it prints. AssertionError if it ends with another status."""
         process = await asyncio.create_subprocess_exec(
+            *self._within,
             sys.executable,
             "-m",
             "gateway",

@@ -36,6 +36,7 @@ class Store(Section, frozen=True, kw_only=True):
     """`[store]`: where the data is."""
 
     url: StoreUrl = StoreUrl("sqlite:gateway.db")
+    free_bytes_min: Annotated[int, Meta(ge=0)] = 50_000_000  # with less on the disk nothing is sent; 0: not looked at
 
 
 class Org(Section, frozen=True, kw_only=True):

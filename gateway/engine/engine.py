@@ -31,6 +31,7 @@ from gateway.engine.singles import SingleFeed
 from gateway.engine.sweeper import Sweeper
 from gateway.engine.timetable import Timetable
 from gateway.engine.webhooks import Webhooks
+from gateway.errors import StoreUnavailable
 from gateway.store.callbacks import CallbackStore
 from gateway.store.candidates import Candidates
 from gateway.store.creators import CreatorStore
@@ -44,6 +45,7 @@ from gateway.store.recovery import Recovery
 from gateway.store.releases import Notice, Releases
 from gateway.store.retention import Kept, Retention
 from gateway.store.senders import SenderStore
+from gateway.store.space import Space
 from gateway.store.sweeps import Sweep, Sweeps
 from gateway.store.turns import TurnStore
 
@@ -84,6 +86,7 @@ class Engine:
         metrics: EngineMetrics,
         crash: CrashPoints,
         node: str,
+        space: Space,
         chance: Callable[[], float] = random.random,
         settings: EngineSettings | None = None,
     ) -> None:
@@ -92,7 +95,6 @@ class Engine:
         self._clock = clock
         self._log = structlog.get_logger("gateway.engine")
         releases = Releases(database, ids, chosen.notice)
-        senders = SenderStore(database)
         tools = LaneTools(
             clock=clock,
             candidates=Candidates(database),
@@ -110,11 +112,12 @@ class Engine:
             for sender in catalogue.senders.values()
         }
         self._holds = {
-            sender.name: Hold(sender, senders, clock, metrics, self.nudge) for sender in catalogue.senders.values()
+            sender.name: Hold(sender, SenderStore(database), clock, metrics, space, self.nudge)
+            for sender in catalogue.senders.values()
         }
         self._lanes = {sender.name: self._lane(sender, tools) for sender in catalogue.senders.values()}
         authority = Authority(catalogue, CreatorStore(database))
-        self._sweeper = Sweeper(Sweeps(database, catalogue.channels), clock, crash, self._progressed)
+        self._sweeper = Sweeper(Sweeps(database, catalogue.channels), clock, crash, space, self._progressed)
         self._scheduler = Scheduler(releases, authority, clock, crash, self._released, self._sweeper.wake)
         self._templates = templates
         self._webhooks = webhooks
@@ -206,8 +209,12 @@ class Engine:
             # A stranger's code: whatever it raises, the other senders go on.
             except Exception as exc:  # noqa: BLE001
                 self._log.error("sender_not_opened", sender=sender.name, error=f"{type(exc).__name__}: {exc}")
-                await self._holds[sender.name].hold("outage", f"cannot be opened: {exc}", self._clock.now(), None)
-                await self._clock.wait(asyncio.Event(), self._clock.now() + OPEN_RETRY)
+                detail = f"cannot be opened: {exc}"
+            try:
+                await self._holds[sender.name].hold("outage", detail, self._clock.now(), None)
+            except StoreUnavailable as exc:
+                self._log.warning("store_unavailable", detail=str(exc))
+            await self._clock.wait(asyncio.Event(), self._clock.now() + OPEN_RETRY)
 
     async def _receive(self, sender: Sender) -> None:
         """What the adapter does to hear from its provider by itself; one that breaks down is started again."""

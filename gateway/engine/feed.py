@@ -18,6 +18,7 @@ from gateway.engine.catalogue import Sender
 from gateway.engine.composing import Composer
 from gateway.engine.gatekeeper import Deferred, Gatekeeper, PolicyFailed, Prepared
 from gateway.engine.standing import Declined
+from gateway.errors import StoreUnavailable
 from gateway.store.candidates import Candidate, CandidateQuery, Candidates, SendingAction
 from gateway.store.codec import from_micros, to_micros
 from gateway.store.turn import DeferredRecipient, RefusedRecipient
@@ -27,6 +28,7 @@ LOW_WATER: Final = 256  # read on when fewer are prepared
 AT_ONCE: Final = 32  # candidates judged before others have their turn: about a millisecond
 LONG_AGO: Final = datetime(1970, 1, 1, tzinfo=UTC)
 FRESH: Final = timedelta(seconds=10)  # so long what the policies said holds: a slow sender has minutes of work ahead
+STORE_RETRY: Final = timedelta(seconds=1)  # a database that could not be read is read again after this
 POLICY_FAILURES_MAX: Final = 5  # in a row; then the action pauses
 
 
@@ -124,7 +126,7 @@ class Feed:
         stale = False
         while self.ready:
             judged_at = self.ready[0].judged_at
-            if judged_at is None or now - judged_at <= FRESH:
+            if judged_at is None or abs(now - judged_at) <= FRESH:
                 return self.ready[0]
             self.forget(self.ready.popleft())
             stale = True
@@ -132,15 +134,19 @@ class Feed:
             self._wake()
         return None
 
-    def came_to_rest(self) -> bool:
-        """True once whenever nobody is left but those who wait: then the scheduler can say for what.
+    @property
+    def at_rest(self) -> bool:
+        """Nobody is left but those who wait, and the scheduler has still to be told so that it can say for what.
 
         In a drip they leave their batches, and the scheduler looks by itself.
         """
         if not self._moved or self._taken or self._reading is not None or not self._dry:
             return False
-        self._moved = False
         return not self.dripped and self._gatekeeper.has_policies
+
+    def rest_told(self) -> None:
+        """The scheduler knows."""
+        self._moved = bool(self._taken)  # somebody may have been taken in the meantime
 
     def settled(self) -> None:
         """The refused and the deferred are committed."""
@@ -182,6 +188,8 @@ class Feed:
                 await self._read_later(now)
             if not self._dry:
                 await self._read_on(now)
+        except StoreUnavailable:
+            self.waits_until(now + STORE_RETRY)  # whoever was waiting still does
         finally:
             self._reading = None
             self._wake()

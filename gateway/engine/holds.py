@@ -17,13 +17,16 @@ from gateway.engine.action_requests import ContentRequest
 from gateway.engine.catalogue import Sender
 from gateway.engine.metrics import SendMetrics
 from gateway.engine.singles import SingleDraft, SingleMessages
+from gateway.errors import StoreUnavailable
 from gateway.store.senders import HoldState, SenderStore
+from gateway.store.space import Space
 
 MISCONFIGURED_PROBE: Final = timedelta(seconds=60)  # somebody has to repair it: no hurry, and no lock-outs
 OUTAGE_PROBE_MIN: Final = timedelta(seconds=1)
 OUTAGE_PROBE_MAX: Final = timedelta(seconds=30)  # a provider that came back is noticed within this
 ASKED_WAIT_MAX: Final = timedelta(hours=1)  # a provider that asks for more is asked again after this
 CHECK_SECONDS: Final = 30.0
+STORE_RETRY: Final = timedelta(seconds=1)  # a full or locked disk is tried again this often
 
 
 class Hold:
@@ -35,6 +38,7 @@ class Hold:
         store: SenderStore,
         clock: Clock,
         metrics: SendMetrics,
+        space: Space,
         changed: Callable[[], None],
     ) -> None:
         """`changed` is called when the sender was held or released: the lane and the scheduler look again."""
@@ -42,23 +46,30 @@ class Hold:
         self._store = store
         self._clock = clock
         self._metrics = metrics
+        self._space = space
+        self._shortage: str | None = None
         self._changed = changed
         self._state = HoldState()
         self._probe_at: datetime | None = None
+        self._held_at = clock.now()  # when `_probe_at` was reckoned
         self._failures = 0
         self._nudge = asyncio.Event()
         self._log = structlog.get_logger("gateway.hold").bind(sender=sender.name)
 
     @property
     def held(self) -> bool:
-        return self._state.held is not None
+        """No new intent may be written: for the sender's sake, or because the disk is nearly full."""
+        return self._state.held is not None or self._shortage is not None
 
     async def refresh(self) -> None:
-        """Read the row: another process may have paused or resumed the sender."""
+        """Look at the disk, and read the row: another process may have paused or resumed the sender."""
+        before_shortage, self._shortage = self._shortage, self._space.shortage()
+        if self._shortage and not before_shortage:
+            self._log.error("disk_short", detail=self._shortage)
         states = await self._store.holds()
         before, self._state = self._state, states.get(self._sender.name, HoldState())
         if before.held != self._state.held:
-            self._metrics.held(self._sender.name, self.held)
+            self._metrics.held(self._sender.name, self._state.held is not None)
             self._nudge.set()
 
     async def hold(self, kind: str, detail: str, now: datetime, after: timedelta | None) -> None:
@@ -69,7 +80,7 @@ class Hold:
             delay = min(OUTAGE_PROBE_MIN * 2 ** min(self._failures, 5), OUTAGE_PROBE_MAX)
             if after is not None:
                 delay = min(max(after, delay), ASKED_WAIT_MAX)
-        self._probe_at = now + delay
+        self._held_at, self._probe_at = now, now + delay
         if await self._store.hold(self._sender.id, kind, detail, now):
             self._log.warning("sender_held", kind=kind, detail=detail)
         await self.refresh()
@@ -78,18 +89,27 @@ class Hold:
 
     async def run(self) -> None:
         """Probe while held, until cancelled."""
-        await self.refresh()
         while True:
-            if not self.held or self._state.held == "manual":
-                self._failures = 0
-                await self._clock.wait(self._nudge, None)
-                continue
-            now = self._clock.now()
-            due = self._probe_at or now
-            if due > now:
-                await self._clock.wait(self._nudge, due)
-                continue
-            await self._probe(now)
+            try:
+                await self.refresh()
+                await self._next_step()
+            except StoreUnavailable as exc:
+                self._log.warning("store_unavailable", detail=str(exc))
+                await self._clock.wait(asyncio.Event(), self._clock.now() + STORE_RETRY)
+
+    async def _next_step(self) -> None:
+        """Wait until there is something to do, or probe."""
+        if self._state.held in (None, "manual"):
+            self._failures = 0
+            await self._clock.wait(self._nudge, None)
+            return
+        now = self._clock.now()
+        # A clock that was set back must not make the wait longer than it was meant.
+        due = now if self._probe_at is None or now < self._held_at else self._probe_at
+        if due > now:
+            await self._clock.wait(self._nudge, due)
+            return
+        await self._probe(now)
 
     async def _probe(self, now: datetime) -> None:
         problem = await check(self._sender.adapter)

@@ -126,6 +126,8 @@ class Lane:
                 await self._look_around(now)
                 await self._pause_faulty(now)
                 busy = await self._turn(now)
+                if not busy:
+                    await self._tell_rest()
             except StoreUnavailable as exc:
                 self._log.warning("store_unavailable", detail=str(exc))
                 await self._tools.clock.wait(asyncio.Event(), now + STORE_RETRY)
@@ -134,12 +136,11 @@ class Lane:
                 self._drained.set()
                 await asyncio.Event().wait()
             if not busy:
-                await self._tell_rest()
                 await self._tools.clock.wait(self._nudge, self._wake_at(now))
 
     async def _look_around(self, now: datetime) -> None:
-        """Which actions are being sent, is the sender held: at a nudge, and at least once a second."""
-        if self._draining or (self._poll_at is not None and now < self._poll_at):
+        """Which actions are being sent, is the sender held: at a nudge, and once a second, also by a clock set back."""
+        if self._draining or (self._poll_at is not None and now < self._poll_at <= now + POLL):
             return
         self._poll_at = now + POLL
         await self._hold.refresh()
@@ -178,9 +179,11 @@ class Lane:
 
     async def _tell_rest(self) -> None:
         """Have the scheduler look at actions in which everybody left waits for something."""
-        resting = [feed.action.id for feed in self._feeds.values() if feed.came_to_rest()]
+        resting = [feed for feed in self._feeds.values() if feed.at_rest]
         if resting:
-            await self._tools.releases.want_look(resting)
+            await self._tools.releases.want_look([feed.action.id for feed in resting])
+            for feed in resting:
+                feed.rest_told()
             self._tools.look()
 
     async def _turn(self, now: datetime) -> bool:

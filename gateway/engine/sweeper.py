@@ -12,6 +12,7 @@ import structlog
 from gateway.clock import Clock
 from gateway.engine.crash import CrashPoints
 from gateway.errors import StoreUnavailable
+from gateway.store.space import Space
 from gateway.store.sweeps import Sweep, Sweeps
 
 POLL: Final = timedelta(seconds=1)
@@ -20,10 +21,13 @@ POLL: Final = timedelta(seconds=1)
 class Sweeper:
     """Runs until cancelled. `progressed` is called after each chunk: new recipients, or a finished sweep."""
 
-    def __init__(self, sweeps: Sweeps, clock: Clock, crash: CrashPoints, progressed: Callable[[Sweep], None]) -> None:
+    def __init__(
+        self, sweeps: Sweeps, clock: Clock, crash: CrashPoints, space: Space, progressed: Callable[[Sweep], None]
+    ) -> None:
         self._sweeps = sweeps
         self._clock = clock
         self._crash = crash
+        self._space = space
         self._progressed = progressed
         self._nudge = asyncio.Event()
         self._log = structlog.get_logger("gateway.sweeper")
@@ -36,7 +40,7 @@ class Sweeper:
         """One chunk after the other, the actions taking turns; asleep when there is none."""
         while True:
             try:
-                sweep = await self._sweeps.step(self._clock.now())
+                sweep = None if self._space.shortage() else await self._sweeps.step(self._clock.now())
             except StoreUnavailable as exc:
                 self._log.warning("store_unavailable", detail=str(exc))
                 sweep = None

@@ -20,7 +20,7 @@ import msgspec
 import structlog
 from aiohttp import web
 
-from gateway.errors import Refused
+from gateway.errors import Refused, StoreUnavailable
 from gateway.http.auth import Authenticator, Identity
 from gateway.http.callbacks import CallbackDoor
 from gateway.http.connections import COMMON_HEADERS, ConnectionLog, Runner
@@ -50,8 +50,12 @@ def build_app(
     idempotency: Idempotency,
     limits: HttpLimits | None = None,
     hosts: frozenset[str] | None = None,
+    shortage: Callable[[], str | None] = lambda: None,
 ) -> web.Application:
-    """The control API. `hosts`: the only names it answers to (`loopback_hosts`), None for any name."""
+    """The control API. `hosts`: the only names it answers to (`loopback_hosts`), None for any name.
+
+    `shortage`: why nothing new can be taken in now; None, it can.
+    """
     app = web.Application(middlewares=[_guard(hosts)])
     reader = BodyReader(limits or HttpLimits())
     by_path = {(route.method, route.path): route for route in routes}
@@ -59,7 +63,7 @@ def build_app(
         raise ValueError("two routes have the same method and path")
     for route in routes:
         shown = by_path["GET", route.shows] if route.shows is not None else None
-        endpoint = Endpoint(route, shown, authenticator, idempotency, reader, limits or HttpLimits())
+        endpoint = Endpoint(route, shown, authenticator, idempotency, reader, limits or HttpLimits(), shortage)
         app.router.add_route(
             route.method, route.path, _for_own_pages(endpoint.handle, hosts), expect_handler=keep_waiting
         )
@@ -179,6 +183,7 @@ class Endpoint:
         idempotency: Idempotency,
         reader: BodyReader,
         limits: HttpLimits,
+        shortage: Callable[[], str | None],
     ) -> None:
         """`shown`: the route that shows what this one creates."""
         self._route = route
@@ -187,6 +192,7 @@ class Endpoint:
         self._idempotency = idempotency
         self._reader = reader
         self._limits = limits
+        self._shortage = shortage
         self._parameters: Mapping[str, bool] = {} if route.query is None else repeatable(route.query)
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
@@ -202,6 +208,8 @@ class Endpoint:
             query=decode_query(request.rel_url.raw_query_string, self._route.query, self._parameters),
             require=require,
         )
+        if self._route.grows and (shortage := self._shortage()) is not None:
+            raise StoreUnavailable(shortage)
         decoded = None
         if self._route.streams:
             call = replace(call, chunks=self._reader.chunks(request, self._route))

@@ -67,6 +67,7 @@ def import_routes(store: ContactStore, catalogue: Catalogue) -> list[Route]:
             tag="contacts",
             query=ImportQuery,
             streams=(CSV, NDJSON),
+            grows=True,
             body_bytes_max=IMPORT_BYTES_MAX,
             answer=ImportReport,
         )

@@ -250,7 +250,7 @@ def contact_routes(store: ContactStore, catalogue: Catalogue) -> list[Route]:
         Route(
             method="POST", path="/v1/contacts", handler=handlers.post, summary="Create or merge up to 1,000 contacts",
             permissions=edit, tag=tag, body=ContactBatch, body_bytes_max=BATCH_BYTES_MAX, answer=ContactResults,
-            creates=True,
+            creates=True, grows=True,
         ),
         Route(
             method="GET", path="/v1/contacts", handler=handlers.page, summary="List contacts by id", permissions=read,

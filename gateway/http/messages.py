@@ -227,6 +227,7 @@ def message_routes(log: CommunicationLog, singles: SingleMessages, catalogue: Ca
             answer=MessageView,
             status=202,
             creates=True,
+            grows=True,
             shows="/v1/messages/{id}",
             refusals=(
                 "opted_out",

@@ -75,6 +75,7 @@ class Route:
     shows: str | None = None  # path, with "{id}", of the GET route that shows what this one created; it is the Location
     secret: bool = False  # the answer's body is stored nowhere: a replay shows what was created instead
     refusals: tuple[str, ...] = ()  # codes beyond those that every route has
+    grows: bool = False  # refused while the disk is nearly full: whatever stops something must still work then
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -31,6 +31,8 @@ BUSY_MILLISECONDS: Final = 5_000  # how long to wait for another process's lock 
 CHECKPOINT_PAGES: Final = 4_000  # 16 MB of WAL: rarer checkpoints copy hot pages once instead of many times
 WRITER_CACHE_KIB: Final = 32_768
 READER_CACHE_KIB: Final = 4_096
+# Another value each time: SQLite writes nothing where a row stays as it is, and then notices no fault of the disk.
+PROBE: Final = "INSERT INTO meta VALUES ('probe', '0') ON CONFLICT (name) DO UPDATE SET value = 1 - value"
 
 Operation = Callable[[sqlite3.Connection], Any]
 
@@ -73,7 +75,10 @@ def migrate(conn: sqlite3.Connection) -> None:
             "start the newer version of the gateway, or restore the backup that was made before the upgrade."
         )
     try:
-        MIGRATIONS.apply(sqlite_utils.Database(conn, execute_plugins=False, strict=True))
+        database = sqlite_utils.Database(conn, execute_plugins=False, strict=True)
+        with database.atomic():  # else a process that dies in here leaves the list of migrations without its index
+            MIGRATIONS.ensure_migrations_table(database)
+        MIGRATIONS.apply(database)
     except sqlite3.Error as exc:
         raise StoreUnavailable(f"The database cannot be migrated: {exc}.") from exc
 
@@ -126,7 +131,7 @@ class Database:
     async def probe(self) -> str | None:
         """Whether a write can be committed now: None, or what is wrong."""
         try:
-            await self.write(lambda conn: conn.execute("UPDATE meta SET value = value WHERE name = 'heartbeat'"))
+            await self.write(lambda conn: conn.execute(PROBE))
         except StoreUnavailable as exc:
             return str(exc)
         return None

@@ -11,7 +11,7 @@ class FakeClock:
 
     def __init__(self, start: datetime = datetime(2026, 6, 1, 8, 0, tzinfo=UTC)) -> None:
         self._now = start
-        self._sleepers: list[tuple[datetime, asyncio.Event]] = []
+        self._sleepers: dict[asyncio.Event, datetime] = {}  # by whom they wake
 
     def now(self) -> datetime:
         return self._now
@@ -23,25 +23,28 @@ class FakeClock:
 
     async def _sleep(self, nudge: asyncio.Event, until: datetime | None) -> None:
         alarm = asyncio.Event()
-        sleeper = (until, alarm) if until is not None else None
-        if sleeper is not None:
-            self._sleepers.append(sleeper)
+        if until is not None:
+            self._sleepers[alarm] = until
         waits = [asyncio.ensure_future(nudge.wait()), asyncio.ensure_future(alarm.wait())]
         try:
             await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
         finally:
             for wait in waits:
                 wait.cancel()
-            if sleeper in self._sleepers:
-                self._sleepers.remove(sleeper)
+            self._sleepers.pop(alarm, None)
 
     def advance(self, by: timedelta) -> None:
-        """Move time forward (or back, for tests of clocks that step back)."""
+        """Move time forward."""
         self.move_to(self._now + by)
+
+    def step(self, by: timedelta) -> None:
+        """Somebody sets the clock: it shows another time, and whoever waits waits on for as long as was left."""
+        self._now += by
+        self._sleepers = {alarm: until + by for alarm, until in self._sleepers.items()}
 
     def move_to(self, instant: datetime) -> None:
         """Move time to `instant`, waking everybody who waits for it or for something earlier."""
         self._now = instant
-        for until, alarm in self._sleepers:
+        for alarm, until in self._sleepers.items():
             if until <= instant:
                 alarm.set()

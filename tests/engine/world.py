@@ -45,6 +45,7 @@ from gateway.store.database import Database
 from gateway.store.deliveries import DeliveryStore
 from gateway.store.releases import Notice
 from gateway.store.senders import SenderSetting, SenderStore
+from gateway.store.space import Space
 from gateway.store.verify import verify
 from gateway.testing.clock import FakeClock
 from tests.contents import make_templates
@@ -163,6 +164,7 @@ class World:
         capabilities: Capabilities | None = None,
         policies: Sequence[SendPolicy[Any]] = (),
         operator: str | None = None,
+        adapter: type[FakeAdapter] = FakeAdapter,
         **sender: Any,
     ) -> None:
         self.database = Watched(database)
@@ -172,6 +174,7 @@ class World:
         self._capabilities = capabilities or Capabilities(on_unknown="resend")
         self._policies = tuple(policies)
         self._operator = operator
+        self._adapter = adapter
         self._sender_settings = sender
         self._task: asyncio.Task[None] | None = None
         self._nodes = itertools.count()
@@ -211,7 +214,7 @@ class World:
             org=org,
             channel=EMAIL,
             adapter_name="fake",
-            adapter=FakeAdapter(self.provider, self._capabilities),
+            adapter=self._adapter(self.provider, self._capabilities),
             default=True,
             **(settings | self._sender_settings),
         )
@@ -236,6 +239,7 @@ class World:
             metrics=SilentMetrics(),
             crash=CrashPoints(),
             node=f"node-{next(self._nodes)}",
+            space=Space(self.database.path, 0),
             settings=EngineSettings(
                 notice=None
                 if self._operator is None
@@ -315,7 +319,13 @@ class World:
         await self.database.write(operation)
 
     async def create(self, schedule: Schedule, body: str = "Hi", **content: Any) -> ActionId:
-        """A bulk e-mail to everybody."""
+        """A bulk e-mail to everybody, as far as it goes by itself."""
+        action = await self.begin(schedule, body, **content)
+        await self.settle()
+        return action
+
+    async def begin(self, schedule: Schedule, body: str = "Hi", **content: Any) -> ActionId:
+        """A bulk e-mail to everybody, just accepted."""
         action = ActionId(self.ids.take())
         message = MessageContent(channel="email", subject="News", body=body, **content)
 
@@ -331,7 +341,6 @@ class World:
 
         await self.database.write(operation)
         self.engine.nudge()
-        await self.settle()
         return action
 
     async def sql(self, statement: str, *parameters: Any) -> list[tuple[Any, ...]]:
