@@ -101,7 +101,7 @@ class Connection(asyncio.Protocol):
     def write(self, parts: list[bytes]) -> None:
         """Everything in one go. After `lost` it goes nowhere."""
         if self._transport is not None and self.lost is None:
-            self._transport.writelines(parts)
+            self._transport.write(b"".join(parts))
 
     def listen(self) -> asyncio.Future[Answer]:
         """The next answer. Nothing else may be awaited meanwhile. `Lost`."""

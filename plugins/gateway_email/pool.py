@@ -64,8 +64,13 @@ class Pool:
         nothing behind.
         """
         self._deadlines.watch(message)
-        self._waiting.append(message)
-        self._place()
+        session = None if self._waiting else self._with_room()
+        if session is None:
+            self._waiting.append(message)
+            self._place()
+        else:
+            session.take(message)
+            self._file(session)
         try:
             return await message.answer
         except asyncio.CancelledError:

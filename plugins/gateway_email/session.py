@@ -30,6 +30,7 @@ class Session:
         """`extensions`: what the server offers, in capitals, with their parameters."""
         self._connection = connection
         self._rounds = rounds
+        self._now = asyncio.get_running_loop().time
         self._messages: deque[Transaction] = deque()  # those at work; answers are about the first one
         self._steps: deque[tuple[bytes, Answered]] = deque()  # commands that wait for an answer to the one before
         self._unfinished = False  # a transaction was begun and refused: RSET comes first
@@ -126,7 +127,7 @@ class Session:
                 return
             first.phase = Phase.TEXT
             self._unfinished = False  # whatever the answer will be (RFC 5321 4.1.1.4)
-            self._text_at = asyncio.get_running_loop().time()
+            self._text_at = self._now()
             self._connection.awaited.append(self._text_answered)
             parts.append(first.wire)
         elif first.phase == Phase.DOT_DUE:
@@ -244,7 +245,7 @@ class Session:
             self._connection.fail(f"the answer was not SMTP: {reply_of(code, text)}")
             return
         self._messages.popleft()
-        taken = asyncio.get_running_loop().time() - self._text_at
+        taken = self._now() - self._text_at
         self.answer_seconds += (taken - self.answer_seconds) / 8 if self.answer_seconds else taken
         message.answered(reply)
         if code == 421:

@@ -107,7 +107,7 @@ class SmtpAdapter(Adapter[SmtpSettings]):
         deadline = asyncio.get_running_loop().time() + self.settings.envelope_timeout_seconds
         try:
             if not message.media:
-                return await self._sent(message, self._built(message, Attached(message.html)), deadline)
+                return await self._sent(message, self._built(message, None), deadline)
             async with AsyncExitStack() as held:
                 async with asyncio.timeout_at(deadline):
                     wire = await self._with_files(message, held)
@@ -175,7 +175,7 @@ class SmtpAdapter(Adapter[SmtpSettings]):
         await held.enter_async_context(self._large)
         return await asyncio.to_thread(self._built, message, attached)
 
-    def _built(self, message: Outbound, attached: Attached) -> bytes:
+    def _built(self, message: Outbound, attached: Attached | None) -> bytes:
         try:
             return on_the_wire(self._composer.build(message, self.tools.now(), attached))
         except ValueError as exc:
@@ -202,7 +202,8 @@ class SmtpAdapter(Adapter[SmtpSettings]):
         paths = self._return_paths
         if paths is None:
             return self._composer.envelope_from, f"{ref}@{self._composer.domain}".encode("ascii")
-        return paths.path(ref).encode("ascii"), paths.envelope_id(ref).encode("ascii")
+        envelope_id = paths.envelope_id(ref)
+        return paths.path_of(envelope_id).encode("ascii"), envelope_id.encode("ascii")
 
 
 def _is_aligned(signing: str, author: str) -> bool:

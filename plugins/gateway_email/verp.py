@@ -20,6 +20,7 @@ SECRET_CHARACTERS_MIN: Final = 16
 LOCAL_CHARACTERS_MAX: Final = 12  # of the address itself: 64 (RFC 5321 4.5.3.1.1) less "+", 40 of a ref, "-" and 10
 PATHS_MAX: Final = 10  # in one header field: what is looked at costs an HMAC each
 _PROOF_CHARACTERS: Final = 10  # 50 bits: as many guesses over SMTP take longer than anybody lives
+_PROOF_OCTETS: Final = 10  # as many as those characters need, to whole groups of eight
 _PURPOSE: Final = b"gateway_email return path "  # the same secret in another use proves nothing here
 
 
@@ -38,7 +39,11 @@ class ReturnPaths:
 
     def path(self, ref: str) -> str:
         """Where bounces of this message go."""
-        return f"{self._local}+{self.envelope_id(ref)}"
+        return self.path_of(self.envelope_id(ref))
+
+    def path_of(self, envelope_id: str) -> str:
+        """The same, of what `envelope_id` has made."""
+        return f"{self._local}+{envelope_id}"
 
     def envelope_id(self, ref: str) -> str:
         """The message's name in its envelope (RFC 3461 4.4), from which a report says it again."""
@@ -62,4 +67,4 @@ class ReturnPaths:
 
     def _proof(self, ref: str) -> str:
         digest = hmac.digest(self._secret, _PURPOSE + ref.encode("ascii"), hashlib.sha256)
-        return base64.b32encode(digest)[:_PROOF_CHARACTERS].decode("ascii").lower()
+        return base64.b32encode(digest[:_PROOF_OCTETS])[:_PROOF_CHARACTERS].decode("ascii").lower()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import binascii
 import re
 from email import message_from_bytes, policy
 from email.message import EmailMessage
@@ -16,6 +17,7 @@ from hypothesis import strategies as st
 from gateway import Code
 from gateway.testing.smtp_server import SmtpServer
 from gateway_email import mime
+from gateway_email.encoding import TextParts, text_octets
 from gateway_email.mailbox import Mailbox
 from gateway_email.mime import Composer, on_the_wire
 from tests.plugins.email.harness import NOW, adapter_for, mail
@@ -224,3 +226,13 @@ async def test_a_smuggled_end_makes_no_second_mail(server: SmtpServer, end: str,
         (f"m{number}@example.org", "news@grace.example") for number in (1, 2, 3)
     ]
     assert body(parsed(server.messages[0].content), "plain") == as_sent(text)
+
+
+@given(st.text(alphabet="a é.=\t\n-", max_size=80), st.sampled_from(["", "=" * 90, "x" * 998, "y" * 2_001, " " * 80]))
+def test_lines_that_are_remembered_are_quoted_as_the_whole_text_is(text: str, more: str) -> None:
+    parts = TextParts()
+    body = f"{text}\n{more}\ná\n" + "plain words\n" * 100
+    for _ in range(2):
+        head, _, quoted = parts.part("plain", body).partition(b"\r\n\r\n")
+        assert head.endswith(b"quoted-printable")
+        assert quoted == binascii.b2a_qp(text_octets(body)).replace(b"\n", b"\r\n")
