@@ -6,7 +6,7 @@ BIN := .venv/bin
 STAMP := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test fuzz faults torture siege lint bench format clean
+.PHONY: help setup demo test fuzz faults torture siege simulate lint bench format clean
 
 help: ## say what there is
 	@sed -n 's/^\([a-z]*\):.*## /  make \1: /p' $(MAKEFILE_LIST)
@@ -36,6 +36,9 @@ siege: $(STAMP) ## two minutes: 2,000 connections that trickle, and how long eve
 
 faults: $(STAMP) ## what goes wrong, at full size, with a line for each figure that must hold; ARGS="-k locked" for one of them
 	@GATEWAY_FAULTS=full $(BIN)/python -m pytest -q --timeout 3600 tests/faults $(ARGS)
+
+simulate: $(STAMP) ## the loops by seeds, for SECONDS=60 of them; FIRST=7 SEEDS=1 runs one again
+	@$(BIN)/python -m tests.simulation --first $(or $(FIRST),$$(date +%s)) --seconds $(or $(SECONDS),60) $(if $(SEEDS),--seeds $(SEEDS))
 
 lint: $(STAMP) ## style, types and layers
 	@$(BIN)/ruff check .

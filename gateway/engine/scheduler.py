@@ -140,6 +140,8 @@ class Scheduler:
                 shown = until if reason is not WaitReason.PREVIOUS_BATCH else None
                 look_at = _earlier(until, _taken_back_at(look, schedule, now))
                 await self._releases.wait(look, look_at, _sender_down(look) or reason, shown)
+            case Exhausted() if look.status is ActionStatus.QUEUED and not look.counts.pending:
+                await self._releases.start_with_nobody(look, now)
             case Exhausted():
                 why = WaitReason.QUIET_HOURS if look.deferred else None
                 until = _earlier(look.deferred_until, _taken_back_at(look, schedule, now))

@@ -121,6 +121,16 @@ class Releases:
 
         await self._database.write(operation)
 
+    async def start_with_nobody(self, look: ActionLook, now: datetime) -> None:
+        """Nobody is left to be released before the first batch was: it starts all the same, so that it can end."""
+
+        def operation(conn: sqlite3.Connection) -> None:
+            if _still(conn, look):
+                _started(conn, look, now)
+                self._looked(conn, look, 0)
+
+        await self._database.write(operation)
+
     async def release_all(self, look: ActionLook, planned_at: datetime, now: datetime) -> bool:
         """Release everybody in one batch. False if the action was edited, paused or cancelled meanwhile."""
 
@@ -313,8 +323,7 @@ def _still(conn: sqlite3.Connection, look: ActionLook) -> bool:
 
 def _next_number(conn: sqlite3.Connection, action: ActionId) -> int:
     (number,) = conn.execute("SELECT COALESCE(max(number), 0) + 1 FROM batches WHERE action = ?", (action,)).fetchone()
-    found: int = number
-    return found
+    return int(number)
 
 
 def _insert_batch(
@@ -372,8 +381,7 @@ def _open_unknown(conn: sqlite3.Connection, action: ActionId) -> int:
         "WHERE r.action = ? AND r.state = ? AND m.due_at IS NOT NULL",
         (action, RecipientState.UNKNOWN),
     ).fetchone()
-    found: int = number
-    return found
+    return int(number)
 
 
 def _notify(

@@ -291,6 +291,15 @@ async def test_without_a_receipt_by_the_deadline_the_recipient_is_unconfirmed(
     await world.kill()
 
 
+async def test_a_drip_in_which_nobody_can_be_reached_ends_at_its_start(world: World) -> None:
+    """There is no first batch that could start it."""
+    await world.contacts(3, email=None)
+    action = await world.create(drip())
+    assert await world.status(action) == "failed"
+    assert await world.states(action) == {"failed": 3}
+    assert await world.sql("SELECT count(*) FROM batches") == [(0,)]
+
+
 async def test_the_rate_is_kept(database: Database, clock: FakeClock, ids: IdSequence) -> None:
     world = World(database, clock, ids, rate=2.0, burst=2.0)
     await world.start()

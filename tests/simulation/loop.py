@@ -1,0 +1,177 @@
+"""An event loop without threads, sockets and real time: it runs one callback when it is told to, as a seed decides."""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+import random
+from asyncio import events
+from collections.abc import Callable, Coroutine
+from contextvars import Context, copy_context
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final, TypeVar, TypeVarTuple, Unpack
+
+from gateway.clock import SystemClock
+
+T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
+
+UNWINDING_STEPS_MAX: Final = 20_000  # callbacks that a life may need to end once all its tasks are cancelled
+
+
+@dataclass
+class Timeline:
+    """Time of a simulated machine: what its loops count by, and what its clock on the wall says."""
+
+    monotonic: float = 0.0  # seconds; never goes back
+    wall: datetime = field(default=datetime(2026, 6, 1, 8, 0, tzinfo=UTC))
+
+    def pass_by(self, seconds: float) -> None:
+        """Time passes."""
+        self.monotonic += seconds
+        self.wall += timedelta(seconds=seconds)
+
+    def jump(self, by: timedelta) -> None:
+        """Somebody sets the clock on the wall."""
+        self.wall += by
+
+
+class SimulatedClock(SystemClock):
+    """The clock of the daemon itself, on a machine whose time is simulated."""
+
+    def __init__(self, timeline: Timeline) -> None:
+        self._timeline = timeline
+
+    def now(self) -> datetime:
+        return self._timeline.wall
+
+
+class SimulatedLoop(asyncio.BaseEventLoop):
+    """Runs tasks as asyncio's loops do, but in an order of the seed's: any ready callback may be the next one.
+
+    What a thread would do (`run_in_executor`) is one more ready callback.
+    """
+
+    def __init__(self, chance: random.Random, timeline: Timeline, disorder: float) -> None:
+        """`disorder`: how often something else than the oldest ready callback is the next one, from 0 to 1."""
+        super().__init__()
+        self._chance = chance
+        self._timeline = timeline
+        self._disorder = disorder
+        self._handles: list[asyncio.Handle] = []
+        self._alarms: list[tuple[float, int, asyncio.TimerHandle]] = []
+        self._made = 0
+        self.failures: list[BaseException] = []
+
+    @property
+    def idle(self) -> bool:
+        """Nothing is ready: only time, or the world, can go on."""
+        return not self._handles
+
+    @property
+    def next_timer(self) -> float | None:
+        """Seconds until the next timer that somebody still waits for."""
+        while self._alarms and self._alarms[0][2].cancelled():
+            heapq.heappop(self._alarms)
+        return max(0.0, self._alarms[0][0] - self.time()) if self._alarms else None
+
+    def step(self) -> bool:
+        """Run one callback. False: none is ready."""
+        if not self._handles:
+            return False
+        place = 0
+        if len(self._handles) > 1 and self._chance.random() < self._disorder:
+            place = int(self._chance.random() * len(self._handles))
+        handle = self._handles.pop(place)
+        if not handle.cancelled():
+            events._set_running_loop(self)  # as every event loop does
+            try:
+                handle._run()
+            finally:
+                events._set_running_loop(None)
+        return True
+
+    def pass_by(self, seconds: float) -> None:
+        """Time passes, and the timers that are due by then fire."""
+        self._timeline.pass_by(seconds)
+        now = self.time()
+        while self._alarms and self._alarms[0][0] <= now:
+            handle = heapq.heappop(self._alarms)[2]
+            if not handle.cancelled():
+                self._handles.append(handle)
+
+    def unwind(self, task: asyncio.Task[Any]) -> None:
+        """End what a killed process would have left behind. Nothing of it reaches the world any more."""
+        for left in sorted(asyncio.all_tasks(self), key=lambda one: one.get_name()):
+            left.cancel()
+        for _ in range(UNWINDING_STEPS_MAX):
+            if not self.step():
+                wait = self.next_timer
+                if wait is None:
+                    break
+                self.pass_by(wait)
+        if not task.done():
+            raise AssertionError("The engine does not end when it is cancelled.")
+        if not task.cancelled():
+            task.exception()
+        self.close()
+
+    # What asyncio's tasks, futures and time-outs ask of a loop.
+
+    def time(self) -> float:
+        return self._timeline.monotonic
+
+    def call_soon(
+        self, callback: Callable[[Unpack[Ts]], object], *args: *Ts, context: Context | None = None
+    ) -> asyncio.Handle:
+        handle = asyncio.Handle(callback, args, self, context or copy_context())
+        self._handles.append(handle)
+        return handle
+
+    def call_soon_threadsafe(
+        self, callback: Callable[[Unpack[Ts]], object], *args: *Ts, context: Context | None = None
+    ) -> asyncio.Handle:
+        return self.call_soon(callback, *args, context=context)
+
+    def call_later(
+        self, delay: float, callback: Callable[[Unpack[Ts]], object], *args: *Ts, context: Context | None = None
+    ) -> asyncio.TimerHandle:
+        return self.call_at(self.time() + delay, callback, *args, context=context)
+
+    def call_at(
+        self, when: float, callback: Callable[[Unpack[Ts]], object], *args: *Ts, context: Context | None = None
+    ) -> asyncio.TimerHandle:
+        handle = asyncio.TimerHandle(when, callback, args, self, context or copy_context())
+        self._made += 1
+        heapq.heappush(self._alarms, (when, self._made, handle))
+        return handle
+
+    def _timer_handle_cancelled(self, handle: asyncio.TimerHandle) -> None:
+        """It is left in the heap, and passed over there."""
+
+    def create_task(self, coro: Any, *, name: object = None, context: Context | None = None) -> asyncio.Task[Any]:
+        self._made += 1
+        return asyncio.Task(coro, loop=self, name=str(name or f"task {self._made:09}"), context=context)
+
+    def run_in_executor(self, executor: Any, func: Callable[..., T], *args: Any) -> asyncio.Future[T]:  # type: ignore[override]
+        future: asyncio.Future[T] = self.create_future()
+        self.call_soon(_carry_out, future, func, args)
+        return future
+
+    def call_exception_handler(self, context: dict[str, Any]) -> None:
+        failure = context.get("exception")
+        self.failures.append(failure if failure is not None else AssertionError(context.get("message")))
+
+    def spawn(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+        """A task of the world outside."""
+        return self.create_task(work)
+
+
+def _carry_out(future: asyncio.Future[T], func: Callable[..., T], args: tuple[Any, ...]) -> None:
+    if future.done():
+        return
+    try:
+        future.set_result(func(*args))
+    except Exception as exc:  # noqa: BLE001 - whatever it is, it is the caller's
+        future.set_exception(exc)

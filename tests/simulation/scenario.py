@@ -1,0 +1,355 @@
+"""What happens in one run: a function of the seed, and of nothing else."""
+
+from __future__ import annotations
+
+import random
+import traceback
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, Final
+
+from gateway.contract import Consent, Inbound
+from gateway.core.ids import ActionId
+from gateway.engine.action_requests import (
+    ActionRequest,
+    ContentRequest,
+    DripRequest,
+    MessageRequest,
+    RecipientsRequest,
+    ResolveRequest,
+    RetryRequest,
+    ScheduleRequest,
+)
+from gateway.engine.singles import SingleDraft
+from gateway.store.codec import to_micros
+from gateway.store.consent import NewOptOut
+from tests.simulation.invariants import picture_of_end
+from tests.simulation.world import OPERATOR, ORG, Broken, Conditions, World
+
+EVENTS_MAX: Final = 60  # things that happen in one run
+ROUNDS_TO_END_MAX: Final = 600  # jumps of the clock to what is due next, until everything must have ended
+ZONES: Final = ("UTC", "Europe/Berlin", "America/New_York", "Asia/Kolkata", "Nowhere/At_All", None)
+DAYS: Final = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
+WINDOWS: Final = (None, None, ["09:00", "17:00"], ["22:00", "02:00"], ["08:00", "08:10"], ["00:00", "24:00"])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Run:
+    """What became of one seed."""
+
+    seed: int
+    steps: int
+    lives: int
+    sent: int
+    trace: int
+    fault: str | None = None
+
+
+def simulate(seed: int, folder: Path, template: Path) -> Run:
+    """The whole run. A broken promise is told in `fault`, everything that is raised too."""
+    scenario = Scenario(seed, folder, template)
+    fault = None
+    try:
+        scenario.play()
+    # Whatever a loop raises is found here, with the seed that leads to it.
+    except Exception as exc:  # noqa: BLE001
+        fault = str(exc) if isinstance(exc, Broken) else "".join(traceback.format_exception(exc))
+    world = scenario.world
+    world.crash()
+    return Run(
+        seed=seed,
+        steps=world.steps,
+        lives=world.lives,
+        sent=world.provider.left.total(),
+        trace=world.invariants.trace,
+        fault=fault,
+    )
+
+
+class Scenario:
+    """Draws what happens next, and lets it happen."""
+
+    def __init__(self, seed: int, folder: Path, template: Path) -> None:
+        self._chance = chance = random.Random(seed)
+        self.world = World(folder, template, chance, _conditions(chance))
+        self.world.timeline.jump(timedelta(hours=chance.randrange(24 * 365)))
+        self._people = chance.randint(1, 9)
+        self._happenings = (
+            (self._create, 4),
+            (self._edit, 3),
+            (self._pause, 3),
+            (self._resume, 4),
+            (self._cancel, 1),
+            (self._retry, 3),
+            (self._resolve, 1),
+            (self._opt_out, 2),
+            (self._come_back, 1),
+            (self._text, 3),
+            (self._delete, 1),
+            (self._restore, 1),
+            (self._move, 1),
+            (self._send_one, 2),
+            (self._report, 12),
+            (self._crash, 2),
+            (self._turn_clock, 1),
+            (self._heal, 2),
+        )
+
+    def play(self) -> None:
+        """Trouble first; then all is well, and everything must end."""
+        world, chance = self.world, self._chance
+        self._populate()
+        self._create()
+        happenings = [happening for happening, _ in self._happenings]
+        weights = [weight for _, weight in self._happenings]
+        for _ in range(chance.randint(5, EVENTS_MAX)):
+            self._go_on()
+            chance.choices(happenings, weights)[0]()
+        self._end_well()
+        faults = picture_of_end(world.invariants.last)
+        if faults:
+            raise Broken("\n".join(faults[:5]))
+
+    def _go_on(self) -> None:
+        """A few callbacks, or all that are ready; time goes on a little, or to what is due next, or beyond it."""
+        world, chance = self.world, self._chance
+        match chance.randrange(6):
+            case 0:
+                for _ in range(chance.randint(1, 60)):
+                    world.step()
+            case 1 | 2:
+                world.settle()
+            case 3:
+                world.settle()
+                self._pass_timer()
+            case 4:
+                world.settle()
+                self._pass_to_due()
+                world.settle()
+            case _:
+                world.settle()
+                world.pass_by(chance.choice((1.0, 45.0, 200.0, 4_000.0, 90_000.0)))
+
+    def _pass_timer(self) -> None:
+        wait = self.world.life.loop.next_timer
+        if wait is not None:
+            self.world.pass_by(wait)
+
+    def _pass_to_due(self) -> None:
+        """To the instant at which the rows say that something is to be done."""
+        now = to_micros(self.world.timeline.wall)
+        ((due,),) = self.world.rows(
+            "SELECT min(at) FROM (SELECT look_at AS at FROM bulk_actions UNION ALL SELECT not_before FROM recipients "
+            "UNION ALL SELECT due_at FROM messages UNION ALL SELECT not_before FROM messages) WHERE at > ?",
+            now,
+        )
+        self.world.pass_by(61.0 if due is None else (due - now) / 1_000_000)
+
+    def _end_well(self) -> None:
+        """The provider is well, nobody touches anything, held senders recover, paused actions are resumed."""
+        world = self.world
+        world.provider.trouble, world.provider.ill = 0.0, None
+        world.well = True
+        for number in range(ROUNDS_TO_END_MAX):
+            world.settle()
+            self._pass_timer()
+            world.settle()
+            if self._rests():
+                return
+            for (paused,) in world.rows("SELECT id FROM bulk_actions WHERE status = 'paused'"):
+                world.ask(world.life.actions.resume(OPERATOR, ActionId(paused)))
+            if number % 3 == 2:
+                world.pass_by(61.0)
+            else:
+                self._pass_to_due()
+
+    def _rests(self) -> bool:
+        ((open_actions, waiting),) = self.world.rows(
+            "SELECT (SELECT count(*) FROM bulk_actions JOIN action_counts ON action = id WHERE work IS NOT NULL "
+            "OR status IN ('queued', 'processing', 'delegated', 'paused') OR pending + in_flight > 0), "
+            "(SELECT count(*) FROM messages WHERE status IN (0, 1) AND action IS NULL)"
+        )
+        return bool(open_actions == 0 and waiting == 0)
+
+    def _populate(self) -> None:
+        world, chance = self.world, self._chance
+        now = to_micros(world.timeline.wall)
+        people = [
+            (n, f"c{n}", chance.choice((f"+1{n}", f"+1{n}", f"+1{n}", "+10", None)), chance.choice(ZONES), now)
+            for n in range(1, self._people + 1)
+        ]
+
+        async def insert() -> None:
+            await world.life.database.write(
+                lambda conn: conn.executemany(
+                    "INSERT INTO contacts (id, org, public_id, phone, time_zone, created_at, updated_at, seen_at) "
+                    "VALUES (?1, 1, ?2, ?3, ?4, ?5, ?5, ?5)",
+                    people,
+                )
+            )
+
+        world.well = True
+        world.ask(insert())
+        world.settle()
+        world.well = False
+
+    # What happens.
+
+    def _create(self) -> None:
+        self.world.ask(self.world.life.actions.create(OPERATOR, self._request()))
+
+    def _request(self) -> ActionRequest:
+        chance = self._chance
+        some = [f"c{n}" for n in range(1, self._people + 1) if chance.random() < 0.8] or ["c1"]
+        message = MessageRequest(
+            channel="sms",
+            body="Hi",
+            category=chance.choice((None, "general", "news")),
+            on_duplicate_address=chance.choice(("skip", "send")),
+        )
+        recipients = chance.choice((RecipientsRequest(all=True), RecipientsRequest(contacts=some)))
+        return ActionRequest(
+            operation="send_message", recipients=recipients, message=message, schedule=self._schedule()
+        )
+
+    def _schedule(self) -> ScheduleRequest:
+        chance = self._chance
+        mode = chance.choice(("now", "at", "drip", "drip", "drip"))
+        start = None
+        if mode != "now":
+            ahead = timedelta(seconds=chance.choice((0, 0, 5, 3_600, 20 * 3_600)))
+            start = (self.world.timeline.wall + ahead).isoformat() if mode == "at" or chance.random() < 0.5 else None
+        drip = None
+        if mode == "drip":
+            drip = DripRequest(
+                batch_quantity=chance.randint(1, 4),
+                repeat_after=chance.choice(("30s", "5m", "1h", "7h", "1d")),
+                send_on=chance.choice((None, None, sorted(chance.sample(DAYS, chance.randint(2, 6))))),
+                process_between=chance.choice(WINDOWS),
+                time_zone_mode=chance.choice(("account", "account", "contact")),
+            )
+        zone = chance.choice((None, "Europe/Berlin", "America/New_York", "Australia/Lord_Howe"))
+        return ScheduleRequest(mode=mode, start_at=start, time_zone=zone, drip=drip)  # type: ignore[arg-type]
+
+    def _some_action(self) -> ActionId | None:
+        ids = list(self.world.invariants.last.actions)
+        return ActionId(self._chance.choice(ids)) if ids else None
+
+    def _person(self) -> str:
+        return f"c{self._chance.randint(1, self._people)}"
+
+    def _edit(self) -> None:
+        patch = self._chance.choice(
+            (
+                {"schedule": {"drip": {"batch_quantity": self._chance.randint(1, 5)}}},
+                {"message": {"body": f"Hello {self._chance.randint(1, 99)}"}},
+                {"label": "renamed"},
+            )
+        )
+        self._on_action(lambda life, action: life.actions.edit(OPERATOR, action, patch, lambda revision: None))
+
+    def _pause(self) -> None:
+        self._on_action(lambda life, action: life.actions.pause(OPERATOR, action))
+
+    def _resume(self) -> None:
+        self._on_action(lambda life, action: life.actions.resume(OPERATOR, action))
+
+    def _cancel(self) -> None:
+        self._on_action(lambda life, action: life.actions.cancel(OPERATOR, action))
+
+    def _retry(self) -> None:
+        states: Any = self._chance.choice((["failed"], ["failed", "skipped", "unknown", "cancelled"], ["unknown"]))
+        self._on_action(lambda life, action: life.actions.retry(OPERATOR, action, RetryRequest(states=states)))
+
+    def _resolve(self) -> None:
+        request = ResolveRequest(recipients="all", verdict=self._chance.choice(("sent", "failed")))
+        self._on_action(lambda life, action: life.actions.resolve(OPERATOR, action, request))
+
+    def _on_action(self, make: Any) -> None:
+        action = self._some_action()
+        if action is not None:
+            self.world.ask(make(self.world.life, action))
+
+    def _opt_out(self) -> None:
+        given = self._chance.choice(({"contact": self._person()}, {"address": f"+1{self._chance.randint(0, 9)}"}))
+        category = self._chance.choice(("all", "all", "news"))
+        wish = NewOptOut(channel="sms", category=category, **{"address": None, "contact": None, **given})
+        self.world.ask(self.world.life.consent.record(ORG.id, [wish], source="api", by="k"))
+
+    def _come_back(self) -> None:
+        found = self.world.rows("SELECT id FROM opt_outs")
+        if found:
+            (opt_out,) = self._chance.choice(found)
+            self.world.ask(self.world.life.consent.remove(ORG.id, opt_out, reason="asked", by="k"))
+
+    def _text(self) -> None:
+        """Somebody writes, once or twice over; or leaves by a click."""
+        address = f"+1{self._chance.randint(0, 9)}"
+        number = self._chance.randint(1, 30)
+        text = Inbound(provider_id=f"in-{number}", address=address, text=self._chance.choice(("STOP", "START", "Hi")))
+        click = Consent(address=address, wish=self._chance.choice(("out", "in")), source="provider")
+        event = self._chance.choice((text, text, click))
+        for _ in range(self._chance.choice((1, 1, 3))):
+            self.world.call_back(event)
+
+    def _delete(self) -> None:
+        self.world.ask(self.world.life.contacts.delete(ORG.id, self._person()))
+
+    def _restore(self) -> None:
+        self.world.ask(self.world.life.contacts.restore(ORG.id, self._person()))
+
+    def _move(self) -> None:
+        """Somebody has another number."""
+        world, chance = self.world, self._chance
+        phone, person, now = f"+1{chance.randint(0, 9)}", self._person(), to_micros(world.timeline.wall)
+        world.ask(
+            world.life.database.write(
+                lambda conn: conn.execute(
+                    "UPDATE contacts SET phone = ?, updated_at = max(?, updated_at + 1) WHERE public_id = ?",
+                    (phone, now, person),
+                )
+            )
+        )
+
+    def _send_one(self) -> None:
+        draft = SingleDraft(content=ContentRequest(channel="sms", body="Hello"), contact=self._person())
+        self.world.ask(self.world.life.singles.send(ORG, draft))
+
+    def _report(self) -> None:
+        """Receipts: in any order, several at once, again and again, or never."""
+        world, chance = self.world, self._chance
+        reports = world.provider.receipts
+        for _ in range(min(len(reports), chance.randint(1, 4))):
+            receipt = reports.pop(chance.randrange(len(reports)))
+            fate = chance.random()
+            if fate < 0.15:
+                continue  # lost
+            for _ in range(3 if fate < 0.3 else 1):
+                world.call_back(receipt)
+
+    def _crash(self) -> None:
+        self.world.crash()
+        if self._chance.random() < 0.3:
+            self.world.timeline.pass_by(self._chance.choice((5.0, 600.0, 100_000.0)))
+        self.world.start()
+
+    def _turn_clock(self) -> None:
+        self.world.timeline.jump(timedelta(seconds=self._chance.choice((-3_600, -40, 40, 3_600, 86_400))))
+
+    def _heal(self) -> None:
+        self.world.provider.ill = None
+
+
+def _conditions(chance: random.Random) -> Conditions:
+    return Conditions(
+        disorder=chance.choice((0.0, 0.1, 0.5, 1.0)),
+        faults=chance.choice((0.0, 0.0, 0.02)),
+        trouble=chance.choice((0.0, 0.1, 0.4)),
+        limit=chance.randint(1, 4),
+        rate=chance.choice((1e6, 1e6, 0.5)),
+        daily_cap=chance.choice((None, None, None, 4)),
+        receipts=chance.random() < 0.7,
+        lookup=chance.random() < 0.4,
+        on_unknown=chance.choice(("hold", "resend")),
+    )

@@ -1,0 +1,68 @@
+"""Hundreds of seeds in each run of the tests; `make simulate` tries new ones for as long as it is let."""
+
+from __future__ import annotations
+
+import logging
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Final
+
+import pytest
+import structlog
+
+from tests.simulation.database import make_template
+from tests.simulation.folder import memory_folder
+from tests.simulation.scenario import simulate
+
+SEEDS: Final = range(60)
+
+
+@pytest.fixture(scope="module")
+def folder() -> Iterator[Path]:
+    with memory_folder() as folder:
+        make_template(folder / "template.db")
+        yield folder
+
+
+@pytest.fixture(autouse=True)
+def silence() -> Iterator[None]:
+    """Trouble is the subject here: what the loops say about it would be hundreds of lines."""
+    kept = structlog.get_config()
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
+    yield
+    structlog.configure(**kept)
+
+
+@pytest.mark.parametrize("first", SEEDS[::10])
+def test_every_promise_holds_after_every_step(folder: Path, first: int) -> None:
+    runs = [simulate(seed, folder, folder / "template.db") for seed in range(first, first + 10)]
+    assert [run for run in runs if run.fault is not None] == []
+    assert sum(run.sent for run in runs) > 0
+
+
+def test_a_seed_is_the_whole_run(folder: Path) -> None:
+    once = simulate(3, folder, folder / "template.db")
+    again = simulate(3, folder, folder / "template.db")
+    assert once == again
+    assert once.steps > 100
+    assert replace(once, seed=4) != simulate(4, folder, folder / "template.db")
+
+
+def test_a_seed_is_the_same_run_in_another_process(folder: Path) -> None:
+    """Nothing goes by addresses in memory, or by the order of sets."""
+    told = [
+        subprocess.run(
+            [sys.executable, "-m", "tests.simulation", "--first", "5", "--seeds", "2", "--trace"],
+            env={**os.environ, "PYTHONHASHSEED": hash_seed},
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout.splitlines()[:2]
+        for hash_seed in ("1", "2")
+    ]
+    assert told[0] == told[1]
+    assert all(line.startswith("seed ") for line in told[0])

@@ -1,0 +1,262 @@
+"""One simulated machine: the file outlives every process, the processes come and go."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Coroutine
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, Final, Literal
+
+from gateway.contract import CallbackRequest, Caller, Capabilities, Event, Outbound
+from gateway.core.ids import IdSequence, OrgId, SenderId
+from gateway.core.template import Renderer
+from gateway.engine.action_requests import Asker
+from gateway.engine.actions import BulkActions
+from gateway.engine.catalogue import Catalogue, Org, Sender
+from gateway.engine.composing import Composer
+from gateway.engine.crash import CrashPoints
+from gateway.engine.creation import ActionLimits
+from gateway.engine.engine import Engine
+from gateway.engine.singles import SingleMessages
+from gateway.engine.webhooks import Webhooks
+from gateway.errors import Invalid, NotFound, Refused, StoreUnavailable
+from gateway.store.callbacks import CallbackStore
+from gateway.store.consent import ConsentStore
+from gateway.store.contacts import ContactStore
+from gateway.store.deliveries import DeliveryStore
+from gateway.store.senders import SenderSetting, SenderStore
+from gateway.store.singles import SingleStore
+from gateway.store.space import Space
+from gateway.validation import convert
+from tests.contents import make_contents, make_templates
+from tests.engine.world import SilentMetrics, nowhere
+from tests.simulation.database import SimulatedDatabase, copy_template
+from tests.simulation.invariants import Invariants
+from tests.simulation.loop import SimulatedClock, SimulatedLoop, Timeline
+from tests.simulation.provider import SMS, Keywords, NoSettings, Provider, SimulatedAdapter
+
+STEPS_MAX: Final = 50_000  # callbacks until nothing is ready: beyond that something spins
+ORG: Final = Org(id=OrgId(1), name="default", title="Default", time_zone="UTC", default_region=None)
+OPERATOR: Final = Asker(
+    caller=Caller(key_id="k", org="default", permissions=frozenset(), roles=frozenset(), acting_for=None),
+    org=ORG.id,
+    origin="cli",
+)
+
+
+class Broken(AssertionError):
+    """A promise was not kept."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Conditions:
+    """What a seed has drawn for the whole run."""
+
+    disorder: float
+    faults: float
+    trouble: float
+    limit: int  # W
+    rate: float
+    daily_cap: int | None
+    receipts: bool
+    lookup: bool
+    on_unknown: Literal["hold", "resend"]
+
+
+@dataclass(frozen=True, slots=True)
+class Life:
+    """One process, from its start to its end."""
+
+    loop: SimulatedLoop
+    database: SimulatedDatabase
+    engine: Engine
+    actions: BulkActions
+    singles: SingleMessages
+    consent: ConsentStore
+    contacts: ContactStore
+    sender: Sender
+
+
+class World:
+    """Carries out what a scenario asks for, and looks at the promises after every single callback."""
+
+    def __init__(self, folder: Path, template: Path, chance: random.Random, conditions: Conditions) -> None:
+        self.chance = chance
+        self.conditions = conditions
+        self.timeline = Timeline()
+        self.steps = 0
+        self.lives = 0
+        self.refused = 0
+        self.well = False  # nothing goes wrong any more
+        self._path = folder / "simulated.db"
+        copy_template(template, self._path)
+        self.invariants = Invariants(conditions.limit)
+        self.provider = Provider(chance, conditions.trouble, self._called)
+        self._clock = SimulatedClock(self.timeline)
+        self._ids = IdSequence(self._clock.now, lambda: chance.getrandbits(20))
+        self._alive = False
+        self._bodies = 0
+        self.start()
+
+    def start(self) -> None:
+        """A process starts; it registers what its configuration names, and its loops take over."""
+        loop = SimulatedLoop(self.chance, self.timeline, self.conditions.disorder)
+        self.invariants.reopened()
+        database = SimulatedDatabase(self._path, loop, self.chance, self.invariants.look, 0.0)
+        registering = loop.spawn(self._register(database))
+        while not registering.done():
+            loop.step()
+        self.life = self._build(loop, database, registering.result())
+        self.lives += 1
+        self._alive = True
+        self._engine = loop.spawn(self.life.engine.run())
+
+    def crash(self) -> None:
+        """Everything in memory is gone, in the middle of whatever it was doing; what was committed stays."""
+        self._alive = False
+        self.life.database.kill()
+        self.life.loop.unwind(self._engine)
+        self.life.database.end()
+
+    def step(self) -> bool:
+        """One callback. Broken says which promise it broke. False: nothing is ready."""
+        if not self.life.loop.step():
+            return False
+        if self.life.engine.running:  # a disk that is full at the start is systemd's to try again
+            self.life.database.faults = 0.0 if self.well else self.conditions.faults
+        self.steps += 1
+        self.check()
+        return True
+
+    def check(self) -> None:
+        """Raise what was found."""
+        if self.invariants.faults:
+            raise Broken("\n".join(self.invariants.faults[:5]))
+        if self.life.loop.failures:
+            raise self.life.loop.failures[0]
+        if self._engine.done():
+            self._engine.result()
+            raise Broken("the engine has ended by itself")
+
+    def settle(self) -> None:
+        """Until nothing is ready at this moment."""
+        for _ in range(STEPS_MAX):
+            if not self.step():
+                return
+        raise Broken("the loops do not come to rest")
+
+    def pass_by(self, seconds: float) -> None:
+        """Time passes; timers fire late if it is much."""
+        self.life.loop.pass_by(seconds)
+
+    def ask(self, request: Coroutine[Any, Any, Any]) -> None:
+        """A caller asks for something; the answer comes when it comes. Being refused is an answer."""
+        self.life.loop.spawn(self._answered(request))
+
+    def call_back(self, *events: Event) -> None:
+        """The provider reports; where that is not stored, it reports again later."""
+        body = f"callback {self._bodies}".encode()
+        self._bodies += 1
+        self.provider.says[body] = events
+        request = CallbackRequest(method="POST", url="", tail="", query=(), headers={}, body=body)
+        self.ask(self.life.engine.intake.receive(self.life.sender, request))
+
+    def rows(self, query: str, *parameters: object) -> list[tuple[Any, ...]]:
+        """What is committed, read past the loops."""
+        return self.life.database.peek(query, parameters)
+
+    async def _answered(self, request: Coroutine[Any, Any, Any]) -> None:
+        try:
+            await request
+        except (Refused, Invalid, NotFound, StoreUnavailable):
+            self.refused += 1
+
+    def _called(self, message: Outbound) -> None:
+        if self._alive:
+            self.invariants.called(message)
+
+    async def _register(self, database: SimulatedDatabase) -> SenderId:
+        setting = SenderSetting(
+            name="main",
+            org="default",
+            channel="sms",
+            adapter="simulated",
+            in_flight_limit=self.conditions.limit,
+        )
+        _, senders = await SenderStore(database).register(["default"], [setting])
+        return senders["main"]
+
+    def _build(self, loop: SimulatedLoop, database: SimulatedDatabase, id: SenderId) -> Life:
+        sender, clock, ids = self._sender(id), self._clock, self._ids
+        catalogue = Catalogue(
+            orgs={"default": ORG},
+            channels={"sms": SMS},
+            senders={"main": sender},
+            operations={},
+            inbound_policies=(Keywords(NoSettings()),),
+            filters={},
+        )
+        composer, contents = Composer(Renderer({})), make_contents(database, catalogue, clock, ids)
+        engine = Engine(
+            database,
+            catalogue,
+            callbacks=CallbackStore(database, ids),
+            templates=make_templates(database, catalogue, clock, ids),
+            webhooks=Webhooks(DeliveryStore(database), nowhere, clock, self.chance.random),
+            ids=ids,
+            clock=clock,
+            composer=composer,
+            metrics=SilentMetrics(),
+            crash=CrashPoints(),
+            space=Space(self._path, 0),
+            node=f"node-{self.lives}",
+            chance=self.chance.random,
+        )
+        actions = BulkActions(
+            database,
+            catalogue,
+            composer=composer,
+            contents=contents,
+            convert=convert,
+            clock=clock,
+            ids=ids,
+            nudge=engine.nudge,
+            limits=ActionLimits(creations_per_minute=1_000),
+        )
+        singles = SingleMessages(
+            catalogue, engine.gatekeepers, SingleStore(database), contents, composer, ids, clock, engine.nudge
+        )
+        return Life(
+            loop,
+            database,
+            engine,
+            actions,
+            singles,
+            ConsentStore(database, ids, clock),
+            ContactStore(database, ids, clock),
+            sender,
+        )
+
+    def _sender(self, id: SenderId) -> Sender:
+        drawn = self.conditions
+        capabilities = Capabilities(receipts=drawn.receipts, lookup=drawn.lookup, on_unknown=drawn.on_unknown)
+        return Sender(
+            id=id,
+            name="main",
+            org=ORG,
+            channel=SMS,
+            adapter_name="simulated",
+            adapter=SimulatedAdapter(self.provider, capabilities),
+            default=True,
+            rate=drawn.rate,
+            burst=max(1.0, drawn.rate),
+            daily_cap=drawn.daily_cap,
+            concurrency=drawn.limit,
+            deadline=timedelta(seconds=30),
+            retry_for=timedelta(hours=1),
+            receipt_deadline=timedelta(hours=24),
+            on_unknown=drawn.on_unknown,
+            dry_run=False,
+        )
