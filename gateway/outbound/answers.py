@@ -9,22 +9,22 @@ from __future__ import annotations
 import re
 import zlib
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Final
+from functools import lru_cache
+from typing import Final, NamedTuple
 
 from gateway.contract import HttpResponse
 
 HEAD_BYTES_MAX: Final = 64 * 1024  # of status line and header, together with those of 1xx answers before it
 BODY_BYTES_MAX: Final = 1024 * 1024  # of an answer; the rest is not read
 CHUNK_LINE_BYTES_MAX: Final = 4 * 1024  # of a chunk's size and its extensions
+KNOWN_LINES_MAX: Final = 512  # of headers that are kept as they were read,
+KNOWN_LINE_BYTES_MAX: Final = 200  # and their length
 CHUNKS_MAX: Final = 64 * 1024  # of a body: a megabyte in single octets would keep the loop busy for seconds
 
-_TOKEN: Final = rb"[!#$%&'*+.^_`|~0-9A-Za-z-]++"
 # Twenty digits would not be a length that anybody has; int() of thousands would be slow.
 _LENGTH: Final = re.compile(r"[0-9]{1,19}")
-_HEAD: Final = re.compile(
-    rb"HTTP/1\.(?P<minor>[01]) (?P<status>[1-9][0-9]{2})(?: [^\r\n\0]*+)?(?P<fields>(?:\r?\n%b:[^\r\n\0]*+)*+)" % _TOKEN
-)
+_STATUS: Final = re.compile(rb"HTTP/1\.([01]) ([1-9][0-9]{2})(?: [^\r\n\0]*+)?")
+_FIELD: Final = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]++):([^\r\n\0]*+)")
 _FOLD: Final = re.compile(rb"\r?\n[ \t]+")
 _CHUNK_SIZE: Final = re.compile(rb"([0-9A-Fa-f]{1,16})[ \t]*(?:;[^\r\n\0]*)?\r?")
 _KEEP_SECONDS: Final = re.compile(r"\btimeout=([0-9]{1,6})")
@@ -36,8 +36,7 @@ class InvalidAnswer(Exception):
     """What came back is no answer of HTTP/1.1, or was cut off. The request may have arrived all the same."""
 
 
-@dataclass(frozen=True, slots=True)
-class Head:
+class Head(NamedTuple):
     """What stands before a body."""
 
     status: int
@@ -102,7 +101,7 @@ class AnswerReader:
 
     def _begin(self, head: Head) -> None:
         if self._bodiless or head.status in _NO_BODY:
-            head = Head(head.status, head.headers, 0, False, head.keep, head.keep_seconds)
+            head = head._replace(length=0, chunked=False)
         self._head = head
         self._chunks = _Chunks() if head.chunked else None
         self._left = BODY_BYTES_MAX if head.length is None else min(head.length, BODY_BYTES_MAX)
@@ -212,30 +211,52 @@ def _end_of_head(data: bytearray, start: int) -> int | None:
 
 def read_head(data: bytes) -> Head:
     """A head with the empty line behind it. InvalidAnswer."""
-    found = _HEAD.fullmatch(data.rstrip(b"\r\n"))
-    if found is None:
-        found = _HEAD.fullmatch(_FOLD.sub(b" ", data.rstrip(b"\r\n")))
-    if found is None:
-        raise InvalidAnswer("what came back is no answer of HTTP/1.1")
-    status, headers = int(found["status"]), _fields(found["fields"])
-    if status == 101:  # nobody asked for another protocol
-        raise InvalidAnswer("the answer changes the protocol")
-    current = found["minor"] == b"1"
+    if b"\n " in data or b"\n\t" in data:
+        data = _FOLD.sub(b" ", data)
+    lines = data.split(b"\n")[:-2]
+    current, status = (_known_status if len(lines[0]) <= KNOWN_LINE_BYTES_MAX else _status)(lines[0])
+    headers: dict[str, str] = {}
+    for line in lines[1:]:
+        name, value = _known_field(line) if len(line) <= KNOWN_LINE_BYTES_MAX else _field(line)
+        # Lines of one name are one value, with commas (RFC 9110, 5.3).
+        headers[name] = f"{headers[name]}, {value}" if name in headers else value
     length, chunked = _framing(headers)
-    options = {option.strip() for option in headers.get("connection", "").lower().split(",")}
-    keep = "close" not in options and (current or "keep-alive" in options) and (current or not chunked)
+    # Who does not know 1.1 does not know chunks: they are read, and nothing after them (RFC 9112, 6.1).
+    keep = _keeps(headers.get("connection", ""), current=current) and (current or not chunked)
     asked = _KEEP_SECONDS.search(headers["keep-alive"]) if "keep-alive" in headers else None
     return Head(status, headers, length, chunked, keep, None if asked is None else float(asked[1]))
 
 
-def _fields(lines: bytes) -> dict[str, str]:
-    """Names in lower case. Lines of one name are one value, with commas (RFC 9110, 5.3)."""
-    headers: dict[str, str] = {}
-    for line in lines.decode("utf-8", "replace").split("\n")[1:]:
-        name, _, value = line.partition(":")
-        name, value = name.lower(), value.strip(" \t\r")
-        headers[name] = f"{headers[name]}, {value}" if name in headers else value
-    return headers
+def _keeps(connection: str, *, current: bool) -> bool:
+    """Whether the header `Connection` lets it serve another request."""
+    if not connection:
+        return current
+    options = {option.strip() for option in connection.lower().split(",")}
+    return "close" not in options and (current or "keep-alive" in options)
+
+
+def _status(line: bytes) -> tuple[bool, int]:
+    """Whether the other side speaks 1.1, and the status."""
+    found = _STATUS.fullmatch(line.removesuffix(b"\r"))
+    if found is None:
+        raise InvalidAnswer("what came back is no answer of HTTP/1.1")
+    status = int(found[2])
+    if status == 101:  # nobody asked for another protocol
+        raise InvalidAnswer("the answer changes the protocol")
+    return found[1] == b"1", status
+
+
+def _field(line: bytes) -> tuple[str, str]:
+    """One line, without its \\n: the name in lower case, and the value."""
+    found = _FIELD.fullmatch(line.removesuffix(b"\r"))
+    if found is None:
+        raise InvalidAnswer("a line of the header is none")
+    return found[1].decode().lower(), found[2].decode("utf-8", "replace").strip(" \t")
+
+
+# Most lines are the same in every answer of a provider: looking them up takes a tenth of reading them.
+_known_field = lru_cache(maxsize=KNOWN_LINES_MAX)(_field)
+_known_status = lru_cache(maxsize=KNOWN_LINES_MAX)(_status)
 
 
 def _framing(headers: Mapping[str, str]) -> tuple[int | None, bool]:

@@ -77,7 +77,7 @@ class Requests:
         base, mark, query = url.partition("?")
         key = (method, base, kind, *headers.items())
         head = self._heads.get(key)
-        if head is None or not _QUERY.fullmatch(query):
+        if head is None or (query and not _QUERY.fullmatch(query)):
             plain, mark, query = _plain(url).partition("?")
             head = _made(method, plain, kind, headers)
             if plain == base:

@@ -52,6 +52,10 @@ class TwilioAdapter(Adapter[T]):
         self._table = ErrorTable(settings.errors)
         self._api = TwilioApi(settings, tools.http)
         self._verifier = Verifier(settings.signing_tokens, settings.webhook_keys)
+        self._own = self._sender()
+        self._validity = (
+            () if settings.validity_seconds is None else (("ValidityPeriod", str(settings.validity_seconds)),)
+        )
         self._mailbox = Mailbox(
             channel=self._own_channel(),
             account_sid=settings.account_sid,
@@ -92,12 +96,9 @@ class TwilioAdapter(Adapter[T]):
         return send_outcome(answer, self._table, self.tools.now())
 
     def _form(self, message: Outbound) -> Sequence[tuple[str, str]]:
-        form = [("To", self._address(message.to)), self._sender()]
-        form.extend(self._content(message))
+        form = [("To", self._address(message.to)), self._own, *self._content(message), *self._validity]
         if self.tools.callback_url is not None:
             form.append(("StatusCallback", f"{self.tools.callback_url}?ref={message.ref}{RETRIES}"))
-        if self.settings.validity_seconds is not None:
-            form.append(("ValidityPeriod", str(self.settings.validity_seconds)))
         return form
 
     def _sender(self) -> tuple[str, str]:

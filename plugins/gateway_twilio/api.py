@@ -54,13 +54,25 @@ NEVER_LEFT: Final = frozenset({Status.FAILED, Status.UNDELIVERED, Status.CANCELL
 Json = Mapping[str, object]
 
 
+class _Created(msgspec.Struct):
+    """All that is read of a message that was taken, in a quarter of the time that the whole object takes."""
+
+    sid: str
+    status: str
+
+
+_CREATED: Final = msgspec.json.Decoder(_Created)
+
+
 class TwilioApi:
     """Requests with one account's credentials. NotSent and whatever else `Http` raises escapes."""
 
     def __init__(self, settings: TwilioSettings, http: Http) -> None:
         user, password = settings.credentials
-        self._authorization = "Basic " + b64encode(f"{user}:{password}".encode()).decode()
+        credentials = b64encode(f"{user}:{password}".encode()).decode()
+        self._headers = {"Authorization": f"Basic {credentials}", "Accept": "application/json"}
         self._account = f"/2010-04-01/Accounts/{settings.account_sid}"
+        self._create_url = f"{settings.api_url}{self.messages_path}.json"
         self._settings = settings
         self._http = http
 
@@ -78,19 +90,15 @@ class TwilioApi:
 
     async def create(self, form: Sequence[tuple[str, str]]) -> HttpResponse:
         """Create a message, which sends it."""
-        return await self._call("POST", f"{self._settings.api_url}{self.messages_path}.json", form)
+        return await self._http("POST", self._create_url, form=form, headers=self._headers)
 
     async def get(self, path: str) -> HttpResponse:
         """Read something of the account."""
-        return await self._call("GET", f"{self._settings.api_url}{path}")
+        return await self._http("GET", f"{self._settings.api_url}{path}", headers=self._headers)
 
     async def get_content(self, path: str) -> HttpResponse:
         """Read something of the Content API, which has a host of its own."""
-        return await self._call("GET", f"{self._settings.content_url}{path}")
-
-    async def _call(self, method: str, url: str, form: Sequence[tuple[str, str]] | None = None) -> HttpResponse:
-        headers = {"Authorization": self._authorization, "Accept": "application/json"}
-        return await self._http(method, url, form=form, headers=headers)
+        return await self._http("GET", f"{self._settings.content_url}{path}", headers=self._headers)
 
 
 def json_object(body: bytes) -> Json:
@@ -104,6 +112,8 @@ def json_object(body: bytes) -> Json:
 
 def send_outcome(answer: HttpResponse, table: ErrorTable, now: datetime) -> Outcome:
     """What the answer to POST Messages means."""
+    if answer.status == 201 and (sid := _taken(answer.body)) is not None:
+        return Accepted((sid,))
     said = json_object(answer.body)
     if answer.status == 429:
         return _throttled(answer, said, now)
@@ -113,6 +123,16 @@ def send_outcome(answer: HttpResponse, table: ErrorTable, now: datetime) -> Outc
         return _refused(answer, said, table, now)
     # A 5xx does not say whether the message was taken before the fault; a redirect comes from somebody in between.
     return Unknown(f"Twilio answered {description(answer, said)}")
+
+
+def _taken(body: bytes) -> str | None:
+    """The id of a message that was taken; None: look closer."""
+    try:
+        created = _CREATED.decode(body)
+    except (msgspec.DecodeError, ValueError, RecursionError):
+        return None
+    taken = STATUSES.get(created.status) not in NEVER_LEFT and MESSAGE_SID.fullmatch(created.sid)
+    return created.sid if taken else None
 
 
 def description(answer: HttpResponse, said: Json) -> str:

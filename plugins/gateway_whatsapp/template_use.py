@@ -7,9 +7,11 @@ the button with index 0. What Meta needs beside the values stands in `details`:
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from typing import Any, Final, Literal, get_args
+from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
+from typing import Any, Final, Literal, NamedTuple, get_args
+
+from msgspec import Struct
 
 from gateway import TemplateUse
 
@@ -24,8 +26,16 @@ _MEDIA_HEADERS: Final[Mapping[object, MediaHeader]] = {kind: kind for kind in ge
 _BUTTON_KINDS: Final[Mapping[str, ButtonKind]] = {kind: kind for kind in get_args(ButtonKind)}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Shape:
+class _Places(NamedTuple):
+    """Where the parameters of a template go, in Meta's order: pairs of a parameter's name there and its name here."""
+
+    header: Pairs
+    body: Pairs
+    buttons: Pairs
+    named: bool  # not all of them are numbers
+
+
+class Shape(Struct, frozen=True, kw_only=True):
     """A template with the values for one recipient, sorted into the parts that Meta wants."""
 
     known: bool  # whether `details` says anything
@@ -40,22 +50,26 @@ class Shape:
     def of(cls, use: TemplateUse) -> Shape:
         """Without details, of a template that was never listed, the names tell as much as they can."""
         details, values = use.details, use.parameters
-        unsupported = details.get("unsupported")
-        body = {name: value for name, value in values.items() if not name.startswith((HEADER_PREFIX, BUTTON_PREFIX))}
-        above = _without(HEADER_PREFIX, values)
-        named = details.get("named")
+        unsupported, named = details.get("unsupported"), details.get("named")
+        places = _places(tuple(values))
         return cls(
             known=bool(details),
-            named=named if isinstance(named, bool) else not all(map(str.isdecimal, (*body, *above))),
+            named=named if isinstance(named, bool) else places.named,
             media_header=media_header(details.get("header")),
-            header_parameters=in_order(above.items()),
-            body_parameters=in_order(body.items()),
-            button_parameters=tuple(
-                (index, _kind(details, index), value)
-                for index, value in in_order(_without(BUTTON_PREFIX, values).items())
-            ),
+            header_parameters=tuple([(name, values[ours]) for name, ours in places.header]),
+            body_parameters=tuple([(name, values[ours]) for name, ours in places.body]),
+            button_parameters=tuple([(index, _kind(details, index), values[ours]) for index, ours in places.buttons]),
             unsupported=unsupported if isinstance(unsupported, str) and unsupported else None,
         )
+
+
+@lru_cache(maxsize=256)
+def _places(names: tuple[str, ...]) -> _Places:
+    """The same for everybody to whom a template is sent."""
+    header, buttons = _within(HEADER_PREFIX, names), _within(BUTTON_PREFIX, names)
+    body = [(name, name) for name in names if not name.startswith((HEADER_PREFIX, BUTTON_PREFIX))]
+    named = not all(name.isdecimal() for name, _ in (*body, *header))
+    return _Places(in_order(header), in_order(body), in_order(buttons), named)
 
 
 def media_header(kind: object) -> MediaHeader | None:
@@ -63,8 +77,8 @@ def media_header(kind: object) -> MediaHeader | None:
     return _MEDIA_HEADERS.get(kind) if isinstance(kind, str) else None
 
 
-def _without(prefix: str, values: Mapping[str, str]) -> dict[str, str]:
-    return {name.removeprefix(prefix): value for name, value in values.items() if name.startswith(prefix)}
+def _within(prefix: str, names: Iterable[str]) -> Sequence[tuple[str, str]]:
+    return [(name.removeprefix(prefix), name) for name in names if name.startswith(prefix)]
 
 
 def _kind(details: Mapping[str, Any], index: str) -> ButtonKind:
