@@ -1,7 +1,7 @@
 """Building the mail: headers and bodies as the bytes that go over the wire.
 
-About 15 microseconds a mail (`EmailMessage` takes a millisecond): what is the same in all mails of a sender is made
-once, bodies are encoded by `binascii`.
+Some 15 microseconds a mail of 1.5 kB with text and HTML, a seventieth of what `EmailMessage` takes: what is the same in
+all mails of a sender is made once, bodies are encoded by `binascii`.
 """
 
 from __future__ import annotations
@@ -104,8 +104,7 @@ class Composer:
     def _date_of(self, now: datetime) -> str:
         second = int(now.timestamp())
         if second != self._dated[0]:
-            self._texts = TextParts()
-        self._dated = (second, format_datetime(now.astimezone(UTC)))
+            self._dated = (second, format_datetime(now.astimezone(UTC)))
         return self._dated[1]
 
 
@@ -144,9 +143,7 @@ def wire_address(address: str) -> str:
 
 def on_the_wire(mail: bytes) -> bytes:
     """A mail as DATA wants it: dots doubled at the beginning of lines, the final dot added (RFC 5321 4.5.2)."""
-    if b"\r\n." in mail:
-        mail = mail.replace(b"\r\n.", b"\r\n..")
-    return mail + b".\r\n"
+    return mail.replace(b"\r\n.", b"\r\n..") + b".\r\n"
 
 
 def _reply_to(address: Mailbox) -> str:
