@@ -126,9 +126,10 @@ class Sweeps:
         channel = self._channels.get(action.channel or "")
         if channel is None:
             return  # its plugin is gone: the action waits, nobody fails
+        batch = _only_batch(conn, action)
         for code, event, condition in _unreachable(channel, action):
             rows = conn.execute(
-                f"UPDATE recipients AS r SET state = :state, code = :code FROM ("
+                f"UPDATE recipients AS r SET state = :state, code = :code, batch = COALESCE(r.batch, :batch) FROM ("
                 f"  SELECT r.seq AS s FROM recipients AS r LEFT JOIN contacts AS c ON c.id = r.contact"
                 f"  WHERE r.action = :action AND r.seq > :first AND r.seq <= :last AND r.state = 0"
                 f"  AND r.message IS NULL AND {condition} LIMIT -1)"
@@ -136,6 +137,7 @@ class Sweeps:
                 {
                     "state": RecipientState.SKIPPED if event is RecipientEvent.REFUSE else RecipientState.FAILED,
                     "code": code,
+                    "batch": batch,
                     "action": action.id,
                     "org": action.org,
                     "channel": channel.name,
@@ -145,7 +147,6 @@ class Sweeps:
                 },
             ).fetchall()
             if rows:
-                batch = current_batch(conn, action.id) if action.schedule["mode"] != "drip" else None
                 moves.move(action.id, batch, RecipientState.PENDING, event, len(rows))
                 if batch is not None:
                     moves.tried(action.id, batch, len(rows))
@@ -176,17 +177,16 @@ def _cancel(conn: sqlite3.Connection, action: _Action, moves: Moves, now: int) -
     if last is None:
         return 0, True
     _lose_sight_of_doubtful(conn, action, moves, last)
+    released = _only_batch(conn, action)
     rows = conn.execute(
-        "UPDATE recipients SET state = ?, not_before = NULL WHERE action = ? AND seq > ? AND seq <= ? AND state = 0 "
-        "RETURNING batch, attempts, message",
-        (RecipientState.CANCELLED, action.id, action.position, last),
+        "UPDATE recipients SET state = ?, batch = COALESCE(batch, ?), not_before = NULL "
+        "WHERE action = ? AND seq > ? AND seq <= ? AND state = 0 RETURNING batch, attempts, message",
+        (RecipientState.CANCELLED, released, action.id, action.position, last),
     ).fetchall()
-    released = current_batch(conn, action.id) if action.schedule["mode"] != "drip" else None
     for batch, attempts, _ in rows:
-        own = released if batch is None else batch
-        moves.move(action.id, own, RecipientState.PENDING, RecipientEvent.CANCEL)
-        if own is not None and attempts == 0:
-            moves.tried(action.id, own)
+        moves.move(action.id, batch, RecipientState.PENDING, RecipientEvent.CANCEL)
+        if batch is not None and attempts == 0:
+            moves.tried(action.id, batch)
     conn.execute(
         "UPDATE messages SET status = ?, not_before = NULL WHERE id IN (SELECT value FROM json_each(?)) AND status = 0",
         (MessageStatus.CANCELLED, to_json([message for _, _, message in rows if message is not None])),
@@ -265,6 +265,14 @@ def _finish(conn: sqlite3.Connection, action: _Action) -> None:
         (following, settled, action.id),
     )
     look(conn, action.id)
+
+
+def _only_batch(conn: sqlite3.Connection, action: _Action) -> int | None:
+    """Where no drip gives out numbers: the batch of whoever has no number yet, once it is released.
+
+    Whoever leaves `pending` without an intent gets the number then: a retry takes them out of that batch's books by it.
+    """
+    return current_batch(conn, action.id) if action.schedule["mode"] != "drip" else None
 
 
 def current_batch(conn: sqlite3.Connection, action: ActionId) -> int | None:

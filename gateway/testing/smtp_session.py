@@ -37,6 +37,7 @@ class SmtpSession(asyncio.Protocol):
         self._answers: list[bytes] = []
         self._silent = False  # a fault hangs, or TLS is being negotiated: nothing is read or said
         self._pause: float | None = None  # seconds between two bytes of the next answers
+        self._trickling = False  # what is to be answered next waits
         self._secure = server.implicit_tls
         self._authenticated = False
         self._awaits: Callable[[bytes], None] | None = None  # reads the next line of an AUTH dialogue
@@ -151,7 +152,7 @@ class SmtpSession(asyncio.Protocol):
     def _flush(self) -> None:
         """Record what was accepted, then say so: a server that is killed in between has it in its record."""
         self._server.write_record()
-        if not self._answers or self._transport is None:
+        if not self._answers or self._transport is None or self._trickling:
             return
         answers = b"".join(self._answers)
         self._answers.clear()
@@ -159,7 +160,7 @@ class SmtpSession(asyncio.Protocol):
             self._transport.write(answers)
         else:
             seconds, self._pause = self._pause, None
-            self._silent = True
+            self._silent = self._trickling = True
             self._trickle(answers, seconds)
 
     def _faulty(self, stage: Stage) -> bool:
@@ -197,7 +198,7 @@ class SmtpSession(asyncio.Protocol):
         if self._transport is None or self._transport.is_closing():
             return
         if not rest:
-            self._silent = False
+            self._silent = self._trickling = False
             self.data_received(b"")  # what came meanwhile
             return
         self._transport.write(rest[:1])

@@ -354,6 +354,47 @@ async def test_recipients_that_come_while_the_action_is_being_sent_join_its_one_
     await desk.assert_books_balance()
 
 
+async def released_at_once(desk: Desk, people: int) -> ActionId:
+    """An action to everybody that is being sent, in one batch, whose snapshot is still to be taken."""
+    action = await desk.create(AllContacts())
+    for id in range(1, people + 1):
+        await desk.contact(id)
+    await desk.change("UPDATE bulk_actions SET contact_bound = 99, status = 'processing' WHERE id = ?", action)
+    await desk.change(
+        "INSERT INTO batches (action, number, round, planned_at, released_at, quantity, revision, untried) "
+        "VALUES (?, 1, 0, 1, 1, 0, 1, 0)",
+        action,
+    )
+    return action
+
+
+async def test_a_retry_takes_whoever_was_unreachable_out_of_the_books_of_the_one_batch(desk: Desk) -> None:
+    action = await released_at_once(desk, 2)
+    await desk.change("UPDATE contacts SET email = NULL WHERE id = 2")
+    while await desk.sweeps.step(desk.clock.now()) is not None:
+        pass
+    assert await desk.sql("SELECT pending, failed FROM batches") == [(1, 1)]
+    await desk.set_status(action, "partial", completed_at=5)
+    await desk.change("UPDATE contacts SET email = 'm2@example.org' WHERE id = 2")
+    await retry(desk, action, seqs=[2])
+    assert await desk.sql("SELECT pending, failed FROM batches") == [(1, 0)]
+    await desk.assert_books_balance()
+
+
+async def test_a_retry_takes_the_cancelled_out_of_the_books_of_the_one_batch(desk: Desk) -> None:
+    action = await released_at_once(desk, 3)
+    await desk.sweeps.step(desk.clock.now())
+    await desk.store.cancel(ORG, action, desk.clock.now())
+    while await desk.sweeps.step(desk.clock.now()) is not None:
+        pass
+    assert await desk.sql("SELECT pending, cancelled FROM batches") == [(0, 3)]
+    await retry(desk, action, states=(RecipientState.CANCELLED,))
+    while await desk.sweeps.step(desk.clock.now()) is not None:
+        pass
+    assert await desk.sql("SELECT pending, cancelled FROM batches") == [(0, 0)]
+    await desk.assert_books_balance()
+
+
 attribute_values = st.one_of(st.none(), st.booleans(), st.integers(-5, 5), st.text(max_size=3))
 
 

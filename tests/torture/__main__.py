@@ -43,6 +43,7 @@ def main() -> None:
         for number, done in enumerate(as_completed(running), 1):
             tally = done.result()
             words = "ok" if not tally.faults else f"{len(tally.faults)} FAULTS"
+            print("\n".join(tally.faults), end="\n" if tally.faults else "", flush=True)
             print(f"run {number} of {len(running)}: {tally.scenario}, {tally.kills} kills, {words}", flush=True)
             if tally.scenario in totals:
                 totals[tally.scenario].add(tally)

@@ -270,6 +270,13 @@ async def test_a_trickle_is_the_usual_answer_byte_by_byte(server: SmtpServer) ->
     assert ([answer[:3] for answer in answers], server.count) == (["250", "250", "354", "250"], 1)
 
 
+async def test_trickles_follow_one_another_also_when_mails_are_pipelined(server: SmtpServer) -> None:
+    server.faults = Faults([Fault(stage=stage, act=Act.TRICKLE, seconds=0.001) for stage in (Stage.DATA, Stage.DOT)])
+    async with greeted(server) as connection:
+        answers = await connection.say(transaction() * 2, 8)
+    assert ([answer[:3] for answer in answers], server.count) == (["250", "250", "354", "250"] * 2, 2)
+
+
 async def test_a_hanging_server_keeps_the_connection_and_says_nothing(server: SmtpServer) -> None:
     server.faults = Faults([Fault(stage=Stage.MAIL, act=Act.HANG)])
     async with greeted(server) as connection:
