@@ -69,6 +69,8 @@ class Timetable:
                     reconcile_at = next_run(self._cron, now)
             except StoreUnavailable as exc:
                 self._log.warning("store_unavailable", detail=str(exc))
+                await self._clock.wait(never, now + BEAT)  # what was due still is
+                continue
             await self._clock.wait(never, min(now + BEAT, reconcile_at))
 
     async def _reconcile(self, now: datetime) -> None:

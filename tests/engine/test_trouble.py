@@ -3,15 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from contextlib import closing
 from datetime import timedelta
 
 import msgspec
 import pytest
 
-from gateway.contract import Allow, Code, Defer, Deny, Facts, Outbound, Rejected, SendPolicy, Verdict
+from gateway.contract import (
+    Accepted,
+    Allow,
+    Code,
+    Defer,
+    Deny,
+    Facts,
+    Misconfigured,
+    Outbound,
+    Rejected,
+    SendPolicy,
+    Verdict,
+)
 from gateway.core.ids import IdSequence
 from gateway.core.schedule import Drip, Schedule, parse_every
-from gateway.store.database import Database
+from gateway.store.database import Database, connect
 from gateway.testing.clock import FakeClock
 from tests.engine.world import FakeAdapter, World
 
@@ -147,3 +160,20 @@ async def test_an_adapter_that_raises_when_it_is_asked_what_it_refuses_is_held_l
     assert await world.states(action) == {"pending": 3}
     rows = await world.sql("SELECT pause_reason, pause_detail FROM bulk_actions WHERE id = ?", action)
     assert rows == [("policy_error", "Policy 'adapter fake' failed: KeyError: 'a bug of the adapter'")]
+
+
+async def test_a_held_sender_is_probed_on_while_the_database_cannot_be_written(world: World) -> None:
+    world.provider.answer = lambda message: Misconfigured("wrong password")
+    world.provider.healthy = "wrong password"
+    await world.contacts(3)
+    action = await world.create(NOW)
+    assert await world.sql("SELECT held FROM senders") == [("misconfigured",)]
+    await world.database.write(lambda conn: conn.execute("PRAGMA busy_timeout = 1"))
+    with closing(connect(world.database.path)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        # No loop dies of it, and none turns without waiting: this would raise.
+        await world.advance(timedelta(minutes=6), timedelta(seconds=30))
+    world.provider.answer = lambda message: Accepted()
+    world.provider.healthy = None
+    await world.advance(timedelta(minutes=2), timedelta(seconds=30))
+    assert await world.states(action) == {"succeeded": 3}

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from gateway.testing.smtp_server import SmtpProcess
-from tests.faults.figures import FULL, Figures, figures_in
+from tests.faults.figures import SHARE, Figures, figures_in
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
@@ -19,7 +19,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     )
     if not figures:
         return
-    terminalreporter.section(f"faults, {'full' if FULL else 'small'} sizes")
+    terminalreporter.section(f"faults, {SHARE:.0%} of the full sizes" if SHARE else "faults, small sizes")
     widths = [max(len(getattr(figure, column)) for figure in figures) for column in ("fault", "to_hold", "measured")]
     for figure in figures:
         cells = [cell.ljust(width) for cell, width in zip(figure[:3], widths, strict=True)]

@@ -1,6 +1,7 @@
 """The figures that must hold when things go wrong: how large the faults are here, and what was measured.
 
-`make test` runs small sizes, `make faults` the full ones (`GATEWAY_FAULTS=full`), with a line for each figure.
+`make test` runs small sizes, `make faults` the full ones (`GATEWAY_FAULTS=1`) or a share of them
+(`GATEWAY_FAULTS=0.2`), with a line for each figure.
 """
 
 from __future__ import annotations
@@ -12,12 +13,12 @@ from typing import Any, NamedTuple
 import msgspec
 
 PROPERTY = "figure"  # of a test's report, in which figures travel to whoever prints them
-FULL = os.environ.get("GATEWAY_FAULTS") == "full"
+SHARE = float(os.environ.get("GATEWAY_FAULTS", "0"))  # of the full sizes
 
 
 def size(small: int, full: int) -> int:
     """How large a fault is in this run."""
-    return full if FULL else small
+    return max(small, round(full * SHARE))
 
 
 class Figure(NamedTuple):

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import sys
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 
 from gateway.testing.smtp_server import SmtpProcess
+from tests.faults.another_process import another_process
 from tests.faults.figures import Figures, size
 from tests.faults.people import import_people, lost_and_doubled, mail_all, until_final, until_received
 from tests.processes import GatewayProcess
@@ -18,16 +16,6 @@ LOCK_SECONDS = size(7, 30)  # longer than the gateway waits for a lock, so that 
 READ_SECONDS = size(2, 30)
 RATE = 200
 SECONDS_MAX = 120.0
-
-OTHER = """
-import sqlite3, sys
-conn = sqlite3.connect(sys.argv[1], isolation_level=None, timeout=30)
-conn.execute("PRAGMA busy_timeout = 30000")
-conn.execute(sys.argv[2])
-conn.execute("SELECT count(*) FROM messages").fetchone()
-print("there", flush=True)
-sys.stdin.read()
-"""
 
 # A sender whose provider is not there, so that somebody probes, and writes about it, while the lock is held.
 DEAD = """
@@ -39,21 +27,6 @@ port = {port}
 security = "none"
 from = "news@grace.example"
 """
-
-
-@asynccontextmanager
-async def another_process(database: Path, begin: str) -> AsyncIterator[None]:
-    """A process that has begun a transaction in the database and does not end it before the block does."""
-    pipe = asyncio.subprocess.PIPE
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-c", OTHER, str(database), begin), stdin=pipe, stdout=pipe
-    )
-    assert process.stdout is not None
-    assert await process.stdout.readline() == b"there\n"
-    try:
-        yield
-    finally:
-        await process.communicate(b"")
 
 
 async def test_a_lock_held_by_another_process_stops_sending_and_nothing_else(

@@ -95,3 +95,13 @@ async def test_a_full_disk_is_reported_and_nothing_of_the_group_is_half_written(
     await database.write(lambda conn: conn.execute("PRAGMA max_page_count = 1000000").fetchone())
     await insert("big", 1_000_000)
     assert await database.probe() is None
+
+
+async def test_the_probe_writes_to_the_disk_each_time(database: Database) -> None:
+    """SQLite writes nothing where a row stays as it is, and then notices neither a full disk nor a read-only one."""
+    log = database.path.with_name(f"{database.path.name}-wal")
+    seen = {log.read_bytes()}
+    for _ in range(3):
+        assert await database.probe() is None
+        seen.add(log.read_bytes())
+    assert len(seen) == 4
