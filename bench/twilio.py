@@ -1,8 +1,12 @@
-"""SMS end to end over HTTP: the daemon in one process, Twilio's simulator in this one; and receipts by themselves."""
+"""SMS end to end over HTTP, and receipts by themselves: the daemon in one process, the provider in another.
+
+Without receipts the provider is `bench.sink`. Receipts come from Twilio's simulator, which runs in this process.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import os
 import tempfile
 import time
 from collections.abc import AsyncIterator, Sequence
@@ -12,10 +16,11 @@ from pathlib import Path
 from urllib.parse import urlencode, urlsplit
 
 from bench.measuring import cpu_seconds, free_port, import_contacts, peak_memory_mb, watch
+from bench.sink import SinkProcess
 from gateway.testing.provider_faults import ReceiptTrouble
 from gateway.testing.smtp_process import SmtpProcess
 from gateway.testing.twilio_callbacks import receipt_call, signature_of
-from gateway.testing.twilio_simulator import TwilioSimulator
+from gateway.testing.twilio_simulator import ACCOUNT_SID, AUTH_TOKEN, TwilioSimulator
 from tests.processes import GatewayProcess
 
 CONCURRENCY = 64
@@ -44,6 +49,7 @@ class TextFigures:
     messages_per_second: float
     settled_per_second: float
     cpu_seconds_per_1000: float
+    provider_cpu_seconds_per_1000: float
     peak_memory_mb: float
     api_p99_ms: float
     texts_taken: int
@@ -60,54 +66,61 @@ class ReceiptFigures:
 
 
 @asynccontextmanager
-async def gateway_with(twilio: TwilioSimulator) -> AsyncIterator[GatewayProcess]:
-    """A daemon that sends through the simulator and is called back by it."""
+async def gateway_at(url: str) -> AsyncIterator[GatewayProcess]:
+    """A daemon that sends to a provider at `url`."""
     with tempfile.TemporaryDirectory(prefix="gateway-bench-") as folder:
         async with SmtpProcess(Path(folder) / "mails.tsv") as smtp:
             port = free_port()
-            sender = SENDER.format(
-                concurrency=CONCURRENCY, sid=twilio.account_sid, token=twilio.auth_token, url=twilio.url
-            )
+            sender = SENDER.format(concurrency=CONCURRENCY, sid=ACCOUNT_SID, token=AUTH_TOKEN, url=url)
             async with GatewayProcess(Path(folder), smtp.port, port=port, more=sender) as gateway:
-                twilio.callback_base = gateway.url
                 await gateway.start(GATEWAY_SERVER__PUBLIC_URL="https://gateway.example")
                 yield gateway
 
 
 async def measure_texts(recipients: int, receipts: int) -> TextFigures:
     """`receipts`: none, or two for each message."""
-    async with TwilioSimulator(callbacks=receipts > 0) as twilio, gateway_with(twilio) as gateway:
-        await import_contacts(gateway, recipients)
-        cpu = cpu_seconds(gateway.pid)
-        started = time.perf_counter()
-        action = await _text_all(gateway)
-        if receipts == 0:
-            handed_over = await _handed_over(gateway, action, recipients, started)
-            finished, first, p99 = handed_over, 0.0, 0.0
-        else:
-            seen = await watch(gateway, action, started)
-            handed_over, finished, first, p99 = (
-                seen.handed_over,
-                seen.finished,
-                seen.first_message,
-                seen.latency_ms(99),
-            )
-        return TextFigures(
-            recipients=recipients,
-            receipts=receipts,
-            first_message_ms=first * 1000,
-            messages_per_second=recipients / handed_over,
-            settled_per_second=recipients / finished,
-            cpu_seconds_per_1000=(cpu_seconds(gateway.pid) - cpu) / recipients * 1000,
-            peak_memory_mb=peak_memory_mb(gateway.pid),
-            api_p99_ms=p99,
-            texts_taken=len(twilio.record),
-        )
+    if receipts == 0:
+        async with SinkProcess() as sink, gateway_at(sink.url) as gateway:
+            figures = await _measure_texts(gateway, recipients, receipts, sink.pid)
+            figures.texts_taken = (await sink.taken())["twilio"]
+            return figures
+    async with TwilioSimulator() as twilio, gateway_at(twilio.url) as gateway:
+        twilio.callback_base = gateway.url
+        figures = await _measure_texts(gateway, recipients, receipts, os.getpid())
+        figures.texts_taken = len(twilio.record)
+        return figures
+
+
+async def _measure_texts(gateway: GatewayProcess, recipients: int, receipts: int, provider: int) -> TextFigures:
+    """`provider`: its process."""
+    await import_contacts(gateway, recipients)
+    cpu, theirs = cpu_seconds(gateway.pid), cpu_seconds(provider)
+    started = time.perf_counter()
+    action = await _text_all(gateway)
+    if receipts == 0:
+        handed_over = await _handed_over(gateway, action, recipients, started)
+        finished, first, p99 = handed_over, 0.0, 0.0
+    else:
+        seen = await watch(gateway, action, started)
+        handed_over, finished, first, p99 = seen.handed_over, seen.finished, seen.first_message, seen.latency_ms(99)
+    return TextFigures(
+        recipients=recipients,
+        receipts=receipts,
+        first_message_ms=first * 1000,
+        messages_per_second=recipients / handed_over,
+        settled_per_second=recipients / finished,
+        cpu_seconds_per_1000=(cpu_seconds(gateway.pid) - cpu) / recipients * 1000,
+        provider_cpu_seconds_per_1000=(cpu_seconds(provider) - theirs) / recipients * 1000,
+        peak_memory_mb=peak_memory_mb(gateway.pid),
+        api_p99_ms=p99,
+        texts_taken=0,
+    )
 
 
 async def measure_receipts(recipients: int) -> ReceiptFigures:
     """Two for each of so many messages that were handed over before."""
-    async with TwilioSimulator() as twilio, gateway_with(twilio) as gateway:
+    async with TwilioSimulator() as twilio, gateway_at(twilio.url) as gateway:
+        twilio.callback_base = gateway.url
         twilio.receipt_trouble = ReceiptTrouble(lost=1.0)
         await import_contacts(gateway, recipients)
         action = await _text_all(gateway)
