@@ -44,12 +44,12 @@ class FileFetcher:
         """The file; many that ask for the same one at once cause one request. FileRefused, FileUnavailable."""
         kept = self._kept.get(media.url)
         if kept is not None and self._clock.now().timestamp() - kept[0] < KEPT_SECONDS:
-            return kept[1]
+            return _as_meant(kept[1], media)
         task = self._fetching.get(media.url)
         if task is None:
-            task = self._fetching[media.url] = asyncio.create_task(self._fetch(media))
+            task = self._fetching[media.url] = asyncio.create_task(self._fetch(media.url))
             task.add_done_callback(lambda done: self._done(media.url, done))
-        return await asyncio.shield(task)
+        return _as_meant(await asyncio.shield(task), media)
 
     async def describe(self, url: str) -> Media:
         """What the file's server says of it without sending it; traits that it does not say are None.
@@ -71,17 +71,17 @@ class FileFetcher:
         if self._session is not None:
             await self._session.close()
 
-    async def _fetch(self, media: Media) -> File:
-        async with self._answer("GET", media.url) as answer:
-            _check_status(answer, media.url)
-            self._check_size(answer, media.url)
+    async def _fetch(self, url: str) -> File:
+        """The file as its server has it: what a message says of it is that message's own."""
+        async with self._answer("GET", url) as answer:
+            _check_status(answer, url)
+            self._check_size(answer, url)
             body = bytearray()
             async for piece in answer.content.iter_chunked(64 * 1024):
                 body += piece
                 if len(body) > self._size_max:
-                    raise FileRefused(f"{media.url} is larger than {self._size_max:,} octets.")
-            content_type = media.content_type or answer.content_type or _UNKNOWN_TYPE
-            return File(bytes(body), content_type, media.filename or _name_of(media.url))
+                    raise FileRefused(f"{url} is larger than {self._size_max:,} octets.")
+            return File(bytes(body), answer.content_type or _UNKNOWN_TYPE, _name_of(url))
 
     @asynccontextmanager
     async def _answer(self, method: str, url: str) -> AsyncIterator[aiohttp.ClientResponse]:
@@ -140,6 +140,10 @@ def _check_status(answer: aiohttp.ClientResponse, url: str) -> None:
         raise FileUnavailable(f"{url} answers {answer.status}")
     if answer.status != 200:
         raise FileRefused(f"{url} answers {answer.status}.")
+
+
+def _as_meant(file: File, media: Media) -> File:
+    return File(file.body, media.content_type or file.content_type, media.filename or file.filename)
 
 
 def _name_of(url: str) -> str:

@@ -83,6 +83,20 @@ async def test_what_the_message_says_of_a_file_wins(files: FileFetcher, shelf: S
     assert (file.content_type, file.filename) == ("image/x-own", "our.png")
 
 
+async def test_what_one_message_says_of_a_file_is_not_told_to_another_that_has_the_same(
+    files: FileFetcher, shelf: Shelf
+) -> None:
+    url = f"{shelf.url}/a/logo.png"
+    both = await asyncio.gather(files(Media(url, "image/x-own", "Invoice of Ada.png")), files(Media(url)))
+    later = await files(Media(url, filename="another.png"))
+    assert [(file.content_type, file.filename) for file in (*both, later)] == [
+        ("image/x-own", "Invoice of Ada.png"),
+        ("image/png", "logo.png"),
+        ("image/png", "another.png"),
+    ]
+    assert shelf.asked == ["GET /a/logo.png"]
+
+
 async def test_many_who_want_one_file_cause_one_request_and_it_is_kept_for_a_while(
     files: FileFetcher, shelf: Shelf, clock: FakeClock
 ) -> None:
