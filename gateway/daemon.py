@@ -72,7 +72,8 @@ async def serve(config: Config, environ: Mapping[str, str]) -> None:
 async def listening(installation: Installation) -> AsyncIterator[list[int]]:
     """Answer the API and the callbacks while the block runs; the ports (none for a Unix socket), the API's first."""
     config = installation.config
-    streams = EventStreams(installation.events, installation.keys, installation.clock)
+    authenticator = Authenticator(installation.keys, installation.catalogue, installation.clock)
+    streams = EventStreams(installation.events, authenticator, installation.clock)
     routes = api_routes(_resources(installation, streams))
     doors = (
         CallbackDoor(installation.engine.intake, installation.catalogue, config.server.public_url),
@@ -87,7 +88,7 @@ async def listening(installation: Installation) -> AsyncIterator[list[int]]:
         routes,
         open_routes=health_routes(probes, installation.metrics),
         doors=doors,
-        authenticator=Authenticator(installation.keys, installation.catalogue, installation.clock),
+        authenticator=authenticator,
         idempotency=Idempotency(IdempotencyStore(installation.database, installation.clock)),
         shortage=installation.space.shortage,
         hosts=loopback_hosts(config.server.public_url) if config.server.listen.is_loopback else None,

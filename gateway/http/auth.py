@@ -48,14 +48,14 @@ class Authenticator:
         except KeyError as exc:
             raise Refused("unauthenticated", UNAUTHENTICATED) from exc
         await self._note_use(key)
-        caller = Caller(
-            key_id=key.id,
-            org=org.name,
-            permissions=frozenset(key.permissions),
-            roles=frozenset(key.roles),
-            acting_for=None,
+        return Identity(caller=_caller(key, org.name), org=key.org)
+
+    async def still_permits(self, org: OrgId, key_id: str, permission: str) -> bool:
+        """Whether a key that began something may go on with it: it may have been revoked, or have lost permissions."""
+        key = await self._keys.get(org, key_id)
+        return key is not None and self._catalogue.permits(
+            _caller(key, self._catalogue.org_by_id(org).name), permission
         )
-        return Identity(caller=caller, org=key.org)
 
     def require(self, caller: Caller) -> Callable[..., None]:
         """`Call.require`: Refused `permission_denied`, naming all that is missing, unless every permission is held."""
@@ -79,3 +79,13 @@ class Authenticator:
             await self._keys.used(key.id, now)
         except StoreError as exc:
             structlog.get_logger("gateway.http").warning("key_use_not_noted", key=key.id, detail=str(exc))
+
+
+def _caller(key: Key, org: str) -> Caller:
+    return Caller(
+        key_id=key.id,
+        org=org,
+        permissions=frozenset(key.permissions),
+        roles=frozenset(key.roles),
+        acting_for=None,
+    )

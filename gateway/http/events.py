@@ -14,12 +14,13 @@ from gateway.clock import Clock
 from gateway.core.event_types import DEFAULT_PATTERNS, fault_of
 from gateway.core.ids import OrgId
 from gateway.errors import Invalid, Problem, Refused
+from gateway.http.auth import Authenticator
 from gateway.http.paging import PAGE_DEFAULT, PAGE_MAX
 from gateway.http.routing import Answer, Call, Route
 from gateway.store.events import Event, EventPage, EventStore
-from gateway.store.keys import KeyStore
 
 STREAMS_MAX: Final = 20  # of one org: each asks the database twice a second
+PERMISSION: Final = "messaging.read"
 STREAM_POLL: Final = timedelta(milliseconds=500)
 STREAM_SIGN: Final = timedelta(seconds=15)  # how often a silent stream says that it is alive, and its key is looked at
 STREAM_PAGE: Final = 100  # events of one piece
@@ -77,9 +78,9 @@ class EventList(msgspec.Struct, kw_only=True, frozen=True):
 class EventStreams:
     """The open streams. Each reads by itself, and no faster than its reader."""
 
-    def __init__(self, events: EventStore, keys: KeyStore, clock: Clock) -> None:
+    def __init__(self, events: EventStore, authenticator: Authenticator, clock: Clock) -> None:
         self._events = events
-        self._keys = keys
+        self._authenticator = authenticator
         self._clock = clock
         self._open: dict[OrgId, set[asyncio.Event]] = {}
         self._closed = False
@@ -94,9 +95,9 @@ class EventStreams:
     async def pieces(
         self, org: OrgId, key: str, after: int | None, types: tuple[str, ...]
     ) -> AsyncGenerator[bytes, None]:
-        """A stream as bytes, until it is closed or its key is revoked. Refused `too_many_streams` at the first piece.
+        """A stream as bytes, until it is closed or its key may read it no longer.
 
-        `after` None: from now on.
+        Refused `too_many_streams` at the first piece. `after` None: from now on.
         """
         nudge = asyncio.Event()
         nudges = self._open.setdefault(org, set())
@@ -111,7 +112,7 @@ class EventStreams:
             while not self._closed:
                 now = self._clock.now()
                 if now - checked >= STREAM_SIGN:
-                    if await self._keys.get(org, key) is None:
+                    if not await self._authenticator.still_permits(org, key, PERMISSION):
                         return
                     checked = now
                 page = await self._events.after(org, position, types, STREAM_PAGE)
@@ -174,7 +175,7 @@ def event_routes(events: EventStore, streams: EventStreams) -> list[Route]:
             path="/v1/events",
             handler=resource.page,
             summary="Read what happened, in the order in which it happened",
-            permissions=("messaging.read",),
+            permissions=(PERMISSION,),
             tag="events",
             query=EventQuery,
             answer=EventList,
@@ -184,7 +185,7 @@ def event_routes(events: EventStore, streams: EventStreams) -> list[Route]:
             path="/v1/events/stream",
             handler=resource.stream,
             summary="Follow what happens (server-sent events)",
-            permissions=("messaging.read",),
+            permissions=(PERMISSION,),
             tag="events",
             query=StreamQuery,
             answers_also=("text/event-stream",),

@@ -16,6 +16,8 @@ import pytest
 from gateway.core.event_types import EVENT_TYPES
 from gateway.core.ids import OrgId
 from gateway.core.states import MessageStatus
+from gateway.engine.catalogue import Catalogue
+from gateway.http.auth import Authenticator
 from gateway.http.events import STREAM_PAGE, STREAMS_MAX, EventStreams, event_routes
 from gateway.http.reading import HttpLimits
 from gateway.store.codec import to_micros
@@ -109,9 +111,11 @@ class World:
 
 
 @pytest.fixture
-async def world(start_api: StartApi, database: Database, clock: FakeClock, keys: KeyStore) -> World:
+async def world(
+    start_api: StartApi, database: Database, clock: FakeClock, keys: KeyStore, catalogue: Catalogue
+) -> World:
     events = EventStore(database)
-    streams = EventStreams(events, keys, clock)
+    streams = EventStreams(events, Authenticator(keys, catalogue, clock), clock)
     api = await start_api(event_routes(events, streams), limits=HttpLimits(write_seconds=0.3))
     return World(api, database, clock, streams, keys)
 
@@ -243,6 +247,14 @@ async def test_a_stream_ends_when_its_key_is_revoked(world: World) -> None:
     issued = await world.keys.create(DEFAULT.id, "follower", ["messaging.read"])
     async with world.follow(token=issued.token) as follower:
         await world.keys.revoke(DEFAULT.id, issued.key.id)
+        await world.until(follower.task.done)
+        follower.task.result()
+
+
+async def test_a_stream_ends_when_its_key_may_read_no_longer(world: World) -> None:
+    issued = await world.keys.create(DEFAULT.id, "follower", ["messaging.read", "members.read"])
+    async with world.follow(token=issued.token) as follower:
+        assert await world.keys.change(DEFAULT.id, issued.key.id, permissions=["members.read"]) is not None
         await world.until(follower.task.done)
         follower.task.result()
 
