@@ -10,6 +10,7 @@ from pathlib import Path
 
 import aiohttp
 
+from gateway.testing.smtp_server import SmtpServer
 from tests.processes import GatewayProcess
 
 CONFIG = '[server]\nlisten = "{listen}"\n[orgs.default]\ntime_zone = "UTC"\n'
@@ -94,3 +95,21 @@ async def test_it_tells_systemd_that_it_is_ready_and_that_it_stops(tmp_path: Pat
             assert heard == {b"READY=1", b"WATCHDOG=1"}
             assert await gateway.terminate() == 0
             assert manager.recv(100) == b"STOPPING=1"
+
+
+async def test_with_warnings_as_errors_it_serves_sends_and_stops_without_one(
+    tmp_path: Path, unused_tcp_port: int
+) -> None:
+    """As `python -W error`: what a library will forbid tomorrow, and what is never closed, would be said here."""
+    async with SmtpServer() as smtp, GatewayProcess(tmp_path, smtp.port, port=unused_tcp_port) as gateway:
+        await gateway.start(PYTHONWARNINGS="error")
+        message = {"channel": "email", "to": "ada@example.org", "subject": "News", "body": "Hello"}
+        assert (await gateway.call("POST", "/v1/messages", message))[0] == 202
+        assert (await gateway.call("GET", "/v1/contacts"))[0] == 200
+        async with asyncio.timeout(20):
+            while not smtp.count:  # noqa: ASYNC110 - another process sends it
+                await asyncio.sleep(0.02)
+        assert await gateway.terminate() == 0
+        assert "daemon_stopped" in gateway.log
+        assert "Warning" not in gateway.log
+        assert "Exception ignored" not in gateway.log

@@ -172,6 +172,49 @@ async def test_packed_bodies_are_refused_everywhere_without_unpacking_a_byte(
     assert (reply.status, reply.code) == (415, "unsupported_media_type")
 
 
+CONTACT = b'{"contacts":[{"id":"x","attributes":{"a":%b}}]}'
+HOSTILE_JSON = {
+    "a list that never ends": b"[" * 400_000,
+    "lists in lists": b"[" * 100_000 + b"]" * 100_000,
+    "objects in objects": b'{"a":' * 100_000 + b"1" + b"}" * 100_000,
+    "lists in an attribute": CONTACT % (b"[" * 50_000 + b"]" * 50_000),
+    "some lists in an attribute": CONTACT % (b"[" * 900 + b"]" * 900),
+    "a number of 10,000 digits": CONTACT % (b"9" * 10_000),
+    "a number beyond 64 bits": CONTACT % (b"9" * 25),
+    "a number beyond all floats": CONTACT % b"1e999",
+    "no number": CONTACT % b"NaN",
+    "half a character": CONTACT % b'"\\ud800"',
+    "NUL": CONTACT % b'"\\u0000"',
+    "a name twice": b'{"contacts":[],"contacts":[{"id":"x"}]}',
+    "50,000 names": CONTACT % (b"{" + b",".join(b'"k%d":1' % number for number in range(50_000)) + b"}"),
+    "a mark of the order of octets": b"\xef\xbb\xbf{}",
+    "UTF-16": '{"contacts":[]}'.encode("utf-16"),
+    "names that mean something elsewhere": b'{"contacts":[{"id":"__proto__","attributes":{"__class__":1}}]}',
+    "nothing": b"null",
+}
+TAKERS = {
+    "POST /v1/contacts": "application/json",
+    "PUT /v1/contacts/x": "application/json",
+    "PATCH /v1/contacts/x": "application/merge-patch+json",
+    "POST /v1/contacts/import": "application/x-ndjson",
+    "POST /v1/bulk-actions": "application/json",
+    "POST /v1/messages": "application/json",
+    "POST /v1/templates": "application/json",
+    "POST /callbacks/mail": "application/json",
+}
+
+
+@on_one_loop
+@pytest.mark.parametrize("name", HOSTILE_JSON)
+async def test_no_json_is_an_error_of_ours(house: Story, written: io.StringIO, name: str) -> None:
+    for taker, content_type in TAKERS.items():
+        method, path = taker.split(" ")
+        reply = await house.call(method, path, data=HOSTILE_JSON[name], headers={"Content-Type": content_type})
+        assert reply.status < 500, (taker, reply.raw)
+        assert b"Traceback" not in reply.raw
+    assert '"level":"error"' not in written.getvalue()
+
+
 # ---- slow ones
 
 
