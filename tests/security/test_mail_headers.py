@@ -20,7 +20,7 @@ from gateway_email.headers import one_line
 from tests.plugins.email.test_headers import PIECES
 from tests.security.mails import adapter_at
 
-MAILS = 400
+MAILS = 300
 URL = "https://files.example/1"
 KNOWN = {
     *("message-id", "date", "from", "mime-version", "to", "subject", "reply-to", "x-note", "list-unsubscribe"),
