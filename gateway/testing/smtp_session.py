@@ -389,8 +389,7 @@ class SmtpSession(asyncio.Protocol):
 
 def _unstuffed(content: bytes) -> bytes:
     """RFC 5321 4.5.2: the first dot of a line is not part of it."""
-    if content.startswith(b"."):
-        content = content[1:]
+    content = content.removeprefix(b".")
     return content.replace(b"\r\n.", b"\r\n") if b"\r\n." in content else content
 
 
