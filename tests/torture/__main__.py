@@ -24,6 +24,7 @@ from tests.torture.runs import jobs, work
 from tests.torture.tally import Tally
 
 KILLS = 1_000
+FAULTS_AT_ONCE = 10  # of a run, as soon as it has ended; more come with the table
 
 
 def main() -> None:
@@ -43,7 +44,8 @@ def main() -> None:
         for number, done in enumerate(as_completed(running), 1):
             tally = done.result()
             words = "ok" if not tally.faults else f"{len(tally.faults)} FAULTS"
-            print("\n".join(tally.faults), end="\n" if tally.faults else "", flush=True)
+            for fault in tally.faults[:FAULTS_AT_ONCE]:
+                print(fault)
             print(f"run {number} of {len(running)}: {tally.scenario}, {tally.kills} kills, {words}", flush=True)
             if tally.scenario in totals:
                 totals[tally.scenario].add(tally)

@@ -293,15 +293,15 @@ class People:
 
     # ---- the end --------------------------------------------------------------------------------------------------
 
-    async def finish(self, action: Asked) -> str:
-        """Have an action end: a paused one goes on, a drip becomes quick. Its status."""
+    async def finish(self, action: Asked) -> tuple[str, Any]:
+        """Have an action end: a paused one goes on, a drip becomes quick. Its status and counts."""
         _, answer = await self._gateway.call("GET", f"/v1/bulk-actions/{action.id}")
         status: str = answer["status"]
         if status == "paused":
             await self.resume(action)
         elif status not in FINAL and action.drip and answer["schedule"]["drip"]["batch_quantity"] != HURRY:
             await self._change_quantity(action, HURRY)
-        return status
+        return status, answer["counts"]
 
     async def resolve_sent(self, action: Asked, names: list[str]) -> None:
         """A person has found these at the provider."""
