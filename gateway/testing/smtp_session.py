@@ -202,8 +202,7 @@ class SmtpSession(asyncio.Protocol):
             self.data_received(b"")  # what came meanwhile
             return
         self._transport.write(rest[:1])
-        loop = asyncio.get_running_loop()
-        self._timer = loop.call_later(seconds, self._trickle, rest[1:], seconds)
+        self._timer = asyncio.get_running_loop().call_later(seconds, self._trickle, rest[1:], seconds)
 
     def _close(self) -> None:
         self._flush()
