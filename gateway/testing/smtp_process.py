@@ -94,6 +94,10 @@ class SmtpProcess:
         """Every mail that was ever accepted, also before a restart, in order."""
         return read_record(self._record)
 
+    def count(self) -> int:
+        """How many mails were ever accepted: cheaper than to read them."""
+        return self._record.read_bytes().count(b"\n") if self._record.exists() else 0
+
     async def stop(self) -> None:
         """End it as an operator would."""
         await self._end(kill=False)

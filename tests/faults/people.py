@@ -50,7 +50,7 @@ async def until_received(smtp: SmtpProcess, number: int, seconds: float) -> None
     """Until so many mails have arrived."""
 
     async def arrived() -> bool:
-        return len(smtp.record()) >= number
+        return smtp.count() >= number
 
     await until(arrived, seconds, f"{number} mails")
 

@@ -40,7 +40,7 @@ async def test_each_stop_drains_within_ten_seconds_and_leaves_nothing_unknown(
         await import_people(gateway, PEOPLE)
         action = await mail_all(gateway)
         for _ in range(ROUNDS):
-            await until_received(smtp, len(smtp.record()) + W, SECONDS_MAX)
+            await until_received(smtp, smtp.count() + W, SECONDS_MAX)
             busy += in_doubt(tmp_path) > 0
             started = time.monotonic()
             assert await gateway.terminate() == 0, gateway.log
