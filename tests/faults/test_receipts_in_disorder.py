@@ -28,7 +28,7 @@ EARLY = 10  # of so many messages one is reported on before its send has been an
 UNKNOWN = 100  # of so many receipts one is about a message that nobody sent
 POSTERS = 32
 ACKNOWLEDGED_CHECKED = 500
-SECONDS_MAX = size(60, 3_000)
+SECONDS_MAX = size(100, 10_000)
 
 LIVES: Final = (
     (),
