@@ -11,12 +11,13 @@ from rich.console import Console
 from rich.live import Live
 
 from gateway.cli.frame import Frame, fail, framed, org_of, table
-from gateway.cli.pictures import action_table
+from gateway.cli.pictures import action_table, forecast_table
 from gateway.contract import Caller
 from gateway.core.ids import ACTION, ActionId, OrgId, format_id, parse_id
 from gateway.core.states import FINAL_ACTIONS, ActionStatus
 from gateway.engine.action_requests import Asker, RetryRequest
-from gateway.http.bulk_wire import show_action
+from gateway.engine.outlook import BATCHES_DEFAULT, BATCHES_MAX
+from gateway.http.bulk_wire import show_action, show_forecast
 from gateway.installation import Installation
 from gateway.store.action_reads import ActionFilter, ActionView
 
@@ -28,7 +29,7 @@ org_option = click.option("--org", help="The org; needed if there are several.")
 
 @click.group()
 def bulk() -> None:
-    """List, show, watch, pause, resume, cancel and retry bulk actions."""
+    """List, show, forecast, watch, pause, resume, cancel and retry bulk actions."""
 
 
 @bulk.command("list")
@@ -64,6 +65,24 @@ async def show(frame: Frame, identifier: str, org: str | None) -> None:
     async with frame.installation() as installation:
         view = await installation.bulk_actions.show(org_of(installation, org).id, _parsed(identifier))
     _show(frame, view)
+
+
+@bulk.command()
+@click.argument("identifier")
+@org_option
+@click.option(
+    "--limit",
+    type=click.IntRange(1, BATCHES_MAX),
+    default=BATCHES_DEFAULT,
+    show_default=True,
+    help="How many batches to list; all of them are counted.",
+)
+@framed
+async def forecast(frame: Frame, identifier: str, org: str | None, limit: int) -> None:
+    """Show the batches that are still to come, and when the last message leaves."""
+    async with frame.installation() as installation:
+        found = await installation.bulk_actions.forecast(org_of(installation, org).id, _parsed(identifier), limit)
+    frame.show(show_forecast(found), lambda: Console().print(forecast_table(found)))
 
 
 @bulk.command()

@@ -7,6 +7,7 @@ from dataclasses import asdict
 
 from rich.table import Table
 
+from gateway.core.forecast import Forecast
 from gateway.core.ids import ACTION, format_id
 from gateway.store.action_reads import ActionView, BatchView
 
@@ -29,4 +30,16 @@ def action_table(view: ActionView, batches: Sequence[BatchView] = ()) -> Table:
         table.add_section()
         for batch in batches:
             table.add_row(f"batch {batch.number} at {batch.started_at:%H:%M:%S}", f"{batch.quantity:,}")
+    return table
+
+
+def forecast_table(forecast: Forecast) -> Table:
+    """The batches to come with their instants in UTC; below them the end, or that it was not reached."""
+    end = f"{forecast.ends_at:%Y-%m-%d %H:%M:%S}" if forecast.ends_at else "-"
+    table = Table(title="Batches to come", title_justify="left", show_footer=True)
+    table.add_column("batch", footer=f"{forecast.batch_count:,} in all" + ("" if forecast.complete else ", and more"))
+    table.add_column("at", footer=f"ends {end}" if forecast.complete else "no end in sight")
+    table.add_column("contacts", justify="right")
+    for batch in forecast.batches:
+        table.add_row(str(batch.number), f"{batch.at:%Y-%m-%d %H:%M:%S}", f"{batch.quantity:,}")
     return table
