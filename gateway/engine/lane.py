@@ -270,6 +270,7 @@ class Lane:
         bulk = [
             ActionIntents(
                 action=feed.action.id,
+                round=feed.action.round,
                 category=feed.content.content.category,
                 skip_duplicates=feed.skips_duplicates,
                 intents=[

@@ -226,7 +226,7 @@ def _eligible(conn: sqlite3.Connection, turn: Turn, wanted: ActionIntents) -> se
             CROSS JOIN recipients AS r ON r.action = :action AND r.seq = j.seq
             JOIN bulk_actions AS a ON a.id = :action
             LEFT JOIN contacts AS c ON c.id = r.contact
-            WHERE a.status = 'processing' AND r.state = 0 AND r.round = a.round AND r.batch IS j.batch
+            WHERE a.status = 'processing' AND r.state = 0 AND a.round = :round AND r.batch IS j.batch
               AND (SELECT failing FROM action_counts WHERE action = :action) < :failures_max
               AND (r.contact IS NULL OR (c.updated_at = j.updated_at AND c.deleted_at IS NULL))
               AND NOT {opted_out_sql("a.org", ":channel", "j.address", "r.contact", ":category")}
@@ -236,6 +236,7 @@ def _eligible(conn: sqlite3.Connection, turn: Turn, wanted: ActionIntents) -> se
                 [(intent.seq, intent.seen_batch, intent.seen_contact, intent.address) for intent in wanted.intents]
             ),
             "action": wanted.action,
+            "round": wanted.round,  # who comes back from an earlier one, found not to have been sent, goes in this one
             "channel": turn.channel.name,
             "category": wanted.category,
             "failures_max": FAILURES_MAX,  # the scheduler is about to pause it: burn nobody meanwhile

@@ -87,6 +87,7 @@ class ActionIntents:
     """The intents of one bulk action in one turn."""
 
     action: ActionId
+    round: int  # in which they were prepared
     category: str
     skip_duplicates: bool
     intents: Sequence[Intent]

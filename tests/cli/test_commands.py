@@ -183,6 +183,9 @@ def test_bulk_actions_are_listed_shown_paused_resumed_and_cancelled(folder: Path
     assert decoded(run("bulk", "show", action, "--json"))["status"] == "queued"
     assert decoded(run("bulk", "pause", action, "--json"))["status"] == "paused"
     assert decoded(run("bulk", "resume", action, "--json"))["status"] == "queued"
+    forecast = decoded(run("bulk", "forecast", action, "--json"))
+    assert (forecast["batch_count"], forecast["batches"][0]["quantity"]) == (1, 1)
+    assert "1 in all" in run("bulk", "forecast", action).output
     assert decoded(run("bulk", "cancel", action, "--json"))["status"] == "cancelled"
     assert "cancelled" in run("bulk", "watch", action).output
     assert "cannot" in run("bulk", "pause", action, code=1).output.lower()

@@ -26,9 +26,10 @@ from gateway.contract import (
     Status,
     Unknown,
 )
-from gateway.core.ids import ActionId, IdSequence, MessageId, format_id, parse_id
+from gateway.core.ids import ActionId, IdSequence, MessageId, OrgId, format_id, parse_id
 from gateway.core.schedule import Schedule
-from gateway.core.states import MessageStatus
+from gateway.core.states import MessageStatus, RecipientState
+from gateway.store.actions import ActionStore
 from gateway.store.callbacks import CallbackStore, ReplayFilter
 from gateway.store.database import Database
 from gateway.store.verify import verify
@@ -324,6 +325,29 @@ async def test_a_receipt_after_the_deadline_that_is_not_the_last_one_settles_nob
     await world.call_back(Receipt(status=Status.DELIVERED, ref=refs[0]))
     await world.settle()
     assert await world.sql("SELECT unconfirmed, succeeded FROM action_counts") == [(0, 1)]
+
+
+async def test_who_turns_out_unsent_after_a_retry_began_is_sent_to_in_the_new_round(world: World) -> None:
+    """Cancelled while one was unknown, then tried again: the one comes back out of the earlier round."""
+    world.provider.by_address["c1@example.org"] = lambda message: Unknown("no answer")
+    world.provider.by_address["c2@example.org"] = lambda message: Retry("busy", after=timedelta(hours=1))
+    await world.contacts(2)
+    action = await world.create(NOW)
+    store = ActionStore(world.database)
+    await store.cancel(OrgId(1), action, world.clock.now())
+    world.engine.nudge()
+    await world.settle()
+    assert await world.states(action) == {"unknown": 1, "cancelled": 1}
+    world.provider.by_address.clear()
+    states = [RecipientState.CANCELLED]
+    await store.retry(
+        OrgId(1), action, world.clock.now(), 10, states=states, seqs=None, schedule=None, settle_anew=False
+    )
+    world.engine.nudge()
+    await world.settle()
+    world.provider.answers = lambda question: Absent()
+    await world.advance(timedelta(minutes=3), timedelta(seconds=20))
+    assert await world.states(action) == {"handed_over": 2}
 
 
 async def test_an_unknown_message_is_asked_about_after_the_settle_time_and_sent_again_only_if_absent(

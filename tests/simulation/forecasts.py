@@ -36,6 +36,8 @@ class Compared:
 
     said: list[tuple[datetime, int]]
     came: list[tuple[datetime, int]]
+    own_zones: bool
+    capped: bool
     about: str
 
 
@@ -62,7 +64,15 @@ def compare(seed: int, folder: Path, template: Path) -> Compared:
         )
     finally:
         world.crash()
-    return Compared(said=said, came=came, about=f"seed {seed}, from {start}: {schedule}")
+    assert schedule.drip is not None
+    own_zones = schedule.drip.time_zone_mode == "contact"
+    return Compared(
+        said=said,
+        came=came,
+        own_zones=own_zones,
+        capped=world.conditions.daily_cap is not None,
+        about=f"seed {seed}, from {start}: {schedule}",
+    )
 
 
 def _run_on(world: World, action: ActionId) -> None:

@@ -16,9 +16,11 @@ import structlog
 
 from tests.simulation.database import make_template
 from tests.simulation.folder import memory_folder
+from tests.simulation.forecasts import compare
 from tests.simulation.scenario import simulate
 
-SEEDS: Final = range(60)
+SEEDS: Final = range(100)
+FORECASTS: Final = range(40)
 
 
 @pytest.fixture(scope="module")
@@ -42,6 +44,19 @@ def test_every_promise_holds_after_every_step(folder: Path, first: int) -> None:
     runs = [simulate(seed, folder, folder / "template.db") for seed in range(first, first + 10)]
     assert [run for run in runs if run.fault is not None] == []
     assert sum(run.sent for run in runs) > 0
+
+
+@pytest.mark.parametrize("first", FORECASTS[::10])
+def test_a_forecast_at_the_start_is_what_comes(folder: Path, first: int) -> None:
+    """To the microsecond and the contact; in the recipients' own zones a batch is shared out by who waits in each."""
+    for seed in range(first, first + 10):
+        compared = compare(seed, folder, folder / "template.db")
+        if compared.own_zones:
+            whole = [sum(quantity for _, quantity in batches) for batches in (compared.said, compared.came)]
+            assert compared.capped or whole[0] == whole[1], compared.about
+            assert compared.said[:1] == compared.came[:1], compared.about
+        else:
+            assert compared.said == compared.came, compared.about
 
 
 def test_a_seed_is_the_whole_run(folder: Path) -> None:

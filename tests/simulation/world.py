@@ -153,7 +153,8 @@ class World:
 
     def ask(self, request: Coroutine[Any, Any, Any]) -> None:
         """A caller asks for something; the answer comes when it comes. Being refused is an answer."""
-        self.life.loop.spawn(self._answered(request))
+        task = self.life.loop.spawn(self._answered(request))
+        task.add_done_callback(lambda _: request.close())  # a crash may come before it has begun
 
     def call_back(self, *events: Event) -> None:
         """The provider reports; where that is not stored, it reports again later."""
