@@ -1,6 +1,7 @@
 """`make bench`: what the gateway does end to end, with the providers in other processes than the daemon.
 
-Prints tables and writes `bench/results.json`. It measures and never fails on a figure; tests decide what is right.
+Prints tables, each figure with how it has changed since the last run on this machine, and writes `bench/results.json`.
+It measures and never fails on a figure; tests decide what is right.
 """
 
 from __future__ import annotations
@@ -8,7 +9,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
-from collections.abc import Coroutine, Sequence
+from collections.abc import Coroutine, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TypeVar
@@ -17,6 +18,7 @@ import uvloop
 from rich.console import Console
 from rich.table import Table
 
+from bench.engine import EngineFigures, measure_engine
 from bench.http_adapters import ADAPTERS, CLIENTS, SendFigures, measure_sends
 from bench.measuring import machine
 from bench.smtp import MailFigures, measure_mail
@@ -28,18 +30,47 @@ T = TypeVar("T")
 RESULTS = Path(__file__).with_name("results.json")
 
 
-Figures = MailFigures | TextFigures | ReceiptFigures | AdapterFigures | SendFigures
+KINDS = ("mail", "engine", "adapter", "texts", "receipts")
+
+Figures = MailFigures | EngineFigures | TextFigures | ReceiptFigures | AdapterFigures | SendFigures
+Results = dict[str, list[dict[str, Any]]]
 
 
-def show(title: str, heading: str, runs: Sequence[Figures]) -> None:
-    table = Table(title=title, title_justify="left")
-    table.add_column(heading)
-    columns = [asdict(run) for run in runs]
-    for column in columns:
-        table.add_column(_heading(column.pop(heading)), justify="right")
-    for name in columns[0]:
-        table.add_row(name.replace("_", " "), *(f"{column[name]:,.2f}" for column in columns))
-    Console(width=100).print(table)
+class Report:
+    """Prints what was measured beside the last results, and keeps it for the next time."""
+
+    def __init__(self) -> None:
+        self._last: Results = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
+        self._results: Results = {}
+
+    def show(self, name: str, title: str, heading: str, runs: Sequence[Figures]) -> None:
+        table = Table(title=title, title_justify="left")
+        table.add_column(heading)
+        columns = [asdict(run) for run in runs]
+        for column in columns:
+            table.add_column(_heading(column[heading]), justify="right")
+        for figure in columns[0]:
+            if figure != heading:
+                row = (_shown(column, figure, self._before(name, heading, column)) for column in columns)
+                table.add_row(figure.replace("_", " "), *row)
+        Console(width=120).print(table)
+        self._results[name] = columns
+
+    def save(self) -> None:
+        """Measurements that were not taken this time stay as they are."""
+        kept: dict[str, Any] = self._last | self._results | {"machine": machine()}
+        RESULTS.write_text(json.dumps(kept, indent=2) + "\n")
+
+    def _before(self, name: str, heading: str, column: Mapping[str, Any]) -> Mapping[str, Any]:
+        """The last run of the same size."""
+        return next((run for run in self._last.get(name, ()) if run[heading] == column[heading]), {})
+
+
+def _shown(column: Mapping[str, Any], figure: str, before: Mapping[str, Any]) -> str:
+    value, last = column[figure], before.get(figure)
+    if isinstance(value, str):
+        return value
+    return f"{value:,.2f}" + (f" ({value / last - 1:+.0%})" if last else "")
 
 
 def _heading(value: int | bool | str) -> str:
@@ -61,32 +92,48 @@ def main() -> None:
     parser.add_argument("--receipts", type=int, nargs="+", default=[25_000], help="messages with two receipts each")
     parser.add_argument("--adapter-mails", type=int, default=20_000, help="for the SMTP adapter by itself")
     parser.add_argument("--adapter-sends", type=int, default=20_000, help="for each HTTP adapter by itself")
-    parser.add_argument("--only", choices=("mail", "adapter", "texts", "receipts"))
+    parser.add_argument("--only", choices=KINDS)
     options = parser.parse_args()
-    results: dict[str, list[Any]] = {}
-    if options.only in (None, "mail"):
-        mail = [measured(measure_mail(number)) for number in options.recipients]
-        show("E-mail, end to end over SMTP", "recipients", mail)
-        results["mail"] = [asdict(run) for run in mail]
-    if options.only in (None, "adapter"):
-        adapter = [measured(measure_adapter(options.adapter_mails, pipelining=each)) for each in (True, False)]
-        show("The SMTP adapter by itself", "pipelining", adapter)
-        results["smtp_adapter"] = [asdict(run) for run in adapter]
-        pairs = [(name, client) for name in ADAPTERS for client in CLIENTS]
-        sends = [measured(measure_sends(*pair, options.adapter_sends)) for pair in pairs]
-        show("The HTTP adapters by themselves, over our client and over aiohttp's", "adapter", sends)
-        results["http_adapters"] = [asdict(run) for run in sends]
-    if options.only in (None, "texts"):
-        for receipts in (0, 2):
-            texts = [measured(measure_texts(number, receipts)) for number in options.texts]
-            show(f"SMS, end to end over HTTP, {receipts} receipts each", "recipients", texts)
-            results[f"texts_with_{receipts}_receipts"] = [asdict(run) for run in texts]
-    if options.only in (None, "receipts"):
-        merged = [measured(measure_receipts(number)) for number in options.receipts]
-        show("Receipts, signed and durable", "receipts", merged)
-        results["receipts"] = [asdict(run) for run in merged]
+    report = Report()
+    for kind in KINDS if options.only is None else (options.only,):
+        _MEASURE[kind](report, options)
     print(machine())
-    RESULTS.write_text(json.dumps({"machine": machine(), **results}, indent=2) + "\n")
+    report.save()
+
+
+def _mail(report: Report, options: argparse.Namespace) -> None:
+    runs = [measured(measure_mail(number)) for number in options.recipients]
+    report.show("mail", "E-mail, end to end over SMTP", "recipients", runs)
+
+
+def _engine(report: Report, options: argparse.Namespace) -> None:
+    runs = [measured(measure_engine(number)) for number in options.recipients]
+    report.show("engine", "The engine by itself, in a dry run", "recipients", runs)
+
+
+def _adapter(report: Report, options: argparse.Namespace) -> None:
+    mails = [measured(measure_adapter(options.adapter_mails, pipelining=each)) for each in (True, False)]
+    report.show("smtp_adapter", "The SMTP adapter by itself", "pipelining", mails)
+    pairs = [(name, client) for name in ADAPTERS for client in CLIENTS]
+    sends = [measured(measure_sends(*pair, options.adapter_sends)) for pair in pairs]
+    report.show(
+        "http_adapters", "The HTTP adapters by themselves, over our client and over aiohttp's", "adapter", sends
+    )
+
+
+def _texts(report: Report, options: argparse.Namespace) -> None:
+    for receipts in (0, 2):
+        runs = [measured(measure_texts(number, receipts)) for number in options.texts]
+        title = f"SMS, end to end over HTTP, {receipts} receipts each"
+        report.show(f"texts_with_{receipts}_receipts", title, "recipients", runs)
+
+
+def _receipts(report: Report, options: argparse.Namespace) -> None:
+    runs = [measured(measure_receipts(number)) for number in options.receipts]
+    report.show("receipts", "Receipts, signed and durable", "receipts", runs)
+
+
+_MEASURE = {"mail": _mail, "engine": _engine, "adapter": _adapter, "texts": _texts, "receipts": _receipts}
 
 
 if __name__ == "__main__":

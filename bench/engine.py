@@ -1,0 +1,65 @@
+"""The engine by itself: everything but the provider, for its senders only make a dry run; and what a text costs."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from bench.measuring import cpu_seconds, free_port, import_contacts, peak_memory_mb, watch
+from bench.smtp import CONCURRENCY, HTML, TEXT
+from gateway.core.template import Renderer
+from tests.processes import GatewayProcess
+
+RENDERINGS = 20_000
+OUTPUT_MAX = 10_000  # characters
+NOBODY_LISTENS = 9  # the port of a provider that is never called
+
+
+@dataclass
+class EngineFigures:
+    """One run. CPU is the daemon's: gate, three renderings, intent, record, and the books."""
+
+    recipients: int
+    messages_per_second: float
+    cpu_us_per_message: float
+    peak_memory_mb: float
+    rendering_us: float  # of the text with its four variables, in this process
+
+
+async def measure_engine(recipients: int) -> EngineFigures:
+    with tempfile.TemporaryDirectory(prefix="gateway-bench-") as folder:
+        installation = GatewayProcess(
+            Path(folder), NOBODY_LISTENS, port=free_port(), concurrency=CONCURRENCY, more="dry_run = true\n"
+        )
+        async with installation as gateway:
+            await gateway.start()
+            await import_contacts(gateway, recipients)
+            message: dict[str, Any] = {"channel": "email", "subject": "Sunday, {{ first_name }}"}
+            message |= {"body": TEXT, "html": HTML}
+            cpu, started = cpu_seconds(gateway.pid), time.perf_counter()
+            status, action = await gateway.call(
+                "POST",
+                "/v1/bulk-actions",
+                {"operation": "send_message", "recipients": {"all": True}, "message": message},
+            )
+            assert status == 201, action
+            seen = await watch(gateway, action["id"], started)
+            return EngineFigures(
+                recipients=recipients,
+                messages_per_second=recipients / seen.finished,
+                cpu_us_per_message=(cpu_seconds(gateway.pid) - cpu) / recipients * 1e6,
+                peak_memory_mb=peak_memory_mb(gateway.pid),
+                rendering_us=_rendering_us(),
+            )
+
+
+def _rendering_us() -> float:
+    template = Renderer().compile(TEXT, OUTPUT_MAX)
+    values = {"first_name": "Ada", "city": "Kraków", "plan": "gold", "id": "m-17"}
+    started = time.process_time()
+    for _ in range(RENDERINGS):
+        template.render(values)
+    return (time.process_time() - started) / RENDERINGS * 1e6
