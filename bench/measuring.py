@@ -87,8 +87,8 @@ class Watch:
         return statistics.quantiles(self.latencies, n=100)[percentile - 1] * 1000
 
 
-async def watch(gateway: GatewayProcess, action: str, started: float) -> Watch:
-    """Poll as a user would, and time every answer."""
+async def watch(gateway: GatewayProcess, action: str, started: float, until: str = "finished") -> Watch:
+    """Poll as a user would, and time every answer. `until`: `finished`, or `handed_over` where no receipts come."""
     seen: dict[str, float] = {}
     latencies = []
     pages = (f"/v1/bulk-actions/{action}", f"/v1/bulk-actions/{action}/recipients?state=failed")
@@ -100,8 +100,8 @@ async def watch(gateway: GatewayProcess, action: str, started: float) -> Watch:
             latencies.append(now - asked)
             if "status" in answer:
                 _note(answer, now - started, seen)
-                if "finished" in seen:
-                    return Watch(**seen, latencies=latencies)
+                if until in seen:
+                    return Watch(**{"finished": seen[until]} | seen, latencies=latencies)
             await asyncio.sleep(0.005 if "first_message" not in seen else 0.02)
     raise AssertionError("unreachable")
 

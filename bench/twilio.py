@@ -97,22 +97,17 @@ async def _measure_texts(gateway: GatewayProcess, recipients: int, receipts: int
     cpu, theirs = cpu_seconds(gateway.pid), cpu_seconds(provider)
     started = time.perf_counter()
     action = await _text_all(gateway)
-    if receipts == 0:
-        handed_over = await _handed_over(gateway, action, recipients, started)
-        finished, first, p99 = handed_over, 0.0, 0.0
-    else:
-        seen = await watch(gateway, action, started)
-        handed_over, finished, first, p99 = seen.handed_over, seen.finished, seen.first_message, seen.latency_ms(99)
+    seen = await watch(gateway, action, started, "finished" if receipts else "handed_over")
     return TextFigures(
         recipients=recipients,
         receipts=receipts,
-        first_message_ms=first * 1000,
-        messages_per_second=recipients / handed_over,
-        settled_per_second=recipients / finished,
+        first_message_ms=seen.first_message * 1000,
+        messages_per_second=recipients / seen.handed_over,
+        settled_per_second=recipients / seen.finished,
         cpu_seconds_per_1000=(cpu_seconds(gateway.pid) - cpu) / recipients * 1000,
         provider_cpu_seconds_per_1000=(cpu_seconds(provider) - theirs) / recipients * 1000,
         peak_memory_mb=peak_memory_mb(gateway.pid),
-        api_p99_ms=p99,
+        api_p99_ms=seen.latency_ms(99),
         texts_taken=0,
     )
 
