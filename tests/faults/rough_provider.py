@@ -128,6 +128,8 @@ class RoughProvider:
         await self._bytes(head + self._bomb)(writer)
 
     async def _gigabyte(self, writer: asyncio.StreamWriter) -> None:
+        # What waits on our side was not taken.
+        writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, len(PIECE))
         writer.write(OK + b"Content-Length: %d\r\n\r\n" % GIGABYTE)
         sent = 0
         try:

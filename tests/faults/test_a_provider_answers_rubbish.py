@@ -12,7 +12,7 @@ from tests.faults.people import until
 from tests.faults.rough_provider import ACCOUNT_SID, GIGABYTE, RoughProvider, SilentTls
 from tests.processes import GatewayProcess
 
-EACH = size(2, 40)  # messages for each way to misbehave
+EACH = size(2, 10)  # messages for each way to misbehave
 GOOD = 99  # the last two digits of those who get a proper answer
 DEADLINE = 1.0
 SLACK_SECONDS = 4.0  # a loaded machine's, beyond the deadline
