@@ -129,6 +129,12 @@ def _record_recipients(
             seqs,
         ),
     )
+    if ruling.event is RecipientEvent.RETURN:  # of a cancelled action nobody waits: the sweeper takes them once more
+        conn.execute(
+            "UPDATE bulk_actions SET work = 'cancel', work_position = 0 "
+            "WHERE id = ? AND status = 'cancelled' AND work IS NULL",
+            (action,),
+        )
     waiting = [(result.not_before, action, result.seq) for result in results if result.not_before is not None]
     if waiting:
         conn.executemany("UPDATE recipients SET not_before = ? WHERE action = ? AND seq = ? AND state = 0", waiting)

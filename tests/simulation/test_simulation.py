@@ -19,7 +19,7 @@ from tests.simulation.folder import memory_folder
 from tests.simulation.forecasts import compare
 from tests.simulation.scenario import simulate
 
-SEEDS: Final = range(100)
+SEEDS: Final = range(120)
 FORECASTS: Final = range(40)
 
 
