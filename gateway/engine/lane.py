@@ -100,8 +100,7 @@ class Lane:
 
     def rewind(self, action: ActionId) -> None:
         """Recipients of this action went back to pending by another hand than this lane's."""
-        feed = self._feeds.get(action)
-        if feed is not None:
+        if (feed := self._feeds.get(action)) is not None:
             feed.rewind()
         self._nudge.set()
 
@@ -135,7 +134,9 @@ class Lane:
             if self._draining and self._in_flight == 0:
                 self._drained.set()
                 await asyncio.Event().wait()
-            if not busy:
+            if busy:
+                await self._workers.gather()
+            else:
                 await self._tools.clock.wait(self._nudge, self._wake_at(now))
 
     async def _look_around(self, now: datetime) -> None:
@@ -343,8 +344,7 @@ class Lane:
             if prepared.message in granted.messages:
                 self._workers.submit(prepared)
                 continue
-            feed = self._feed_of(prepared)
-            if feed is not None:
+            if (feed := self._feed_of(prepared)) is not None:
                 feed.forget(prepared)
             self._poll_at = None  # most likely the action was paused or cancelled: look which ones still run
 
