@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
@@ -148,14 +149,18 @@ class Feed:
         """The scheduler knows."""
         self._moved = bool(self._taken)  # somebody may have been taken in the meantime
 
-    def settled(self) -> None:
-        """The refused and the deferred are committed."""
-        for refusal in self.refused:
+    def settling(self) -> Settling:
+        """The refused and the deferred, as they go into a turn. They stay here until it is committed."""
+        return Settling(self, tuple(self.refused), tuple(self.deferred))
+
+    def settled(self, part: Settling) -> None:
+        """What a turn held of them is committed."""
+        for refusal in part.refused:
             self.done_with(refusal.seq)
-        for deferral in self.deferred:
+        for deferral in part.deferred:
             self.done_with(deferral.seq)
             self.waits_until(from_micros(deferral.not_before))  # not earlier: a read in the meantime goes by the rows
-        self.refused, self.deferred = [], []
+        del self.refused[: len(part.refused)], self.deferred[: len(part.deferred)]
 
     def put_back(self, prepared: list[Prepared]) -> None:
         """A turn that could not be written gives back what it wanted to send."""
@@ -273,3 +278,12 @@ class Feed:
             leaves=self.dripped,
             not_before=to_micros(deferred.until),
         )
+
+
+@dataclass(frozen=True, slots=True)
+class Settling:
+    """What one turn settles of a feed. Reading goes on while it is written: who is judged then is for the next one."""
+
+    feed: Feed
+    refused: Sequence[RefusedRecipient]
+    deferred: Sequence[DeferredRecipient]

@@ -21,7 +21,7 @@ from gateway.core.ids import ActionId
 from gateway.engine.catalogue import Sender
 from gateway.engine.composing import Composer
 from gateway.engine.crash import CrashPoints
-from gateway.engine.feed import Feed
+from gateway.engine.feed import Feed, Settling
 from gateway.engine.gatekeeper import Gatekeeper, Prepared
 from gateway.engine.holds import Hold
 from gateway.engine.metrics import SendMetrics
@@ -193,7 +193,7 @@ class Lane:
         try:
             decisions = self._decide(finished, now)
             batch = await self._choose(now, self.sender.concurrency - self._in_flight + len(finished))
-            settled = [feed for feed in self._feeds.values() if feed.refused or feed.deferred]
+            settled = [feed.settling() for feed in self._feeds.values() if feed.refused or feed.deferred]
             if not finished and not batch.count and not settled:
                 return False
             turn = self._assemble(now, decisions, batch, settled)
@@ -266,7 +266,7 @@ class Lane:
         return taken
 
     def _assemble(
-        self, now: datetime, decisions: Sequence[tuple[Prepared, Decision]], batch: Wanted, settled: Sequence[Feed]
+        self, now: datetime, decisions: Sequence[tuple[Prepared, Decision]], batch: Wanted, settled: Sequence[Settling]
     ) -> Turn:
         bulk = [
             ActionIntents(
@@ -293,8 +293,8 @@ class Lane:
             node=self._tools.node,
             lease_until=to_micros(now + self.sender.deadline + LEASE_SPARE),
             results=[result_of(prepared, decision) for prepared, decision in decisions],
-            refused=[refusal for feed in settled for refusal in feed.refused],
-            deferred=[deferral for feed in settled for deferral in feed.deferred],
+            refused=[refusal for part in settled for refusal in part.refused],
+            deferred=[deferral for part in settled for deferral in part.deferred],
             bulk=bulk,
             singles=[prepared.message for prepared in batch.singles],
             tokens=batch.spent.tokens,
@@ -316,7 +316,7 @@ class Lane:
         decisions: Sequence[tuple[Prepared, Decision]],
         batch: Wanted,
         granted: Granted,
-        settled: Sequence[Feed],
+        settled: Sequence[Settling],
     ) -> None:
         if decisions:
             self._tools.crash.passed("outcome_committed")
@@ -329,8 +329,8 @@ class Lane:
         self._tools.metrics.in_flight(self.sender.name, self._in_flight)
         for prepared, decision in decisions:
             self._release_place(prepared, decision)
-        for feed in settled:
-            feed.settled()
+        for part in settled:
+            part.feed.settled(part)
         for prepared in batch.singles:
             if prepared.message in granted.messages:
                 self._workers.submit(prepared)

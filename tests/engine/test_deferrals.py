@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from datetime import datetime, timedelta
 from typing import Any
@@ -12,8 +13,11 @@ import pytest
 from gateway.contract import Accepted, Allow, Defer, Facts, Outbound, Outcome, Retry, SendPolicy, Verdict
 from gateway.core.ids import ActionId, IdSequence
 from gateway.core.schedule import Drip, Schedule, parse_every
+from gateway.engine.gatekeeper import Gatekeeper
 from gateway.store.codec import instant_or_none
 from gateway.store.database import Database
+from gateway.store.turn import Granted, Turn
+from gateway.store.turns import TurnStore
 from gateway.testing.clock import FakeClock
 from tests.engine.world import World
 
@@ -116,6 +120,37 @@ async def test_who_waits_is_not_asked_about_again_before_the_time(world: World, 
     asked = nights.asked
     await world.advance(timedelta(minutes=50), step=timedelta(minutes=5))
     assert nights.asked == asked == 20
+
+
+async def test_who_is_judged_while_a_turn_is_written_is_settled_by_the_next(
+    world: World, nights: Nights, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first of two is deferred in a turn; the second is judged between its start and its commit."""
+    judge, take, writing, read = Gatekeeper.judge, TurnStore.take, asyncio.Event(), asyncio.Event()
+
+    async def judged(self: Gatekeeper, *args: Any) -> Any:
+        if nights.asked == 1:
+            await writing.wait()
+            read.set()
+        return await judge(self, *args)
+
+    async def taken(self: TurnStore, turn: Turn) -> Granted:
+        if turn.deferred:
+            writing.set()
+            await asyncio.wait_for(read.wait(), 10)
+        return await take(self, turn)
+
+    monkeypatch.setattr(Gatekeeper, "judge", judged)
+    monkeypatch.setattr(TurnStore, "take", taken)
+    nights.until = {"*": world.clock.now() + HOUR}
+    await world.contacts(2)
+    action = await world.create(NOW)
+    world.engine.nudge()
+    await world.settle()
+    assert await world.sql("SELECT count(not_before) FROM recipients") == [(2,)]
+    assert nights.asked == 2
+    await world.advance(HOUR + SECOND)
+    assert await world.states(action) == {"succeeded": 2}
 
 
 async def test_an_attempt_that_is_repeated_at_night_waits_for_the_morning(world: World, nights: Nights) -> None:

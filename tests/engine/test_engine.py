@@ -216,6 +216,27 @@ async def test_cancelling_accounts_for_everybody(world: World) -> None:
     assert await world.states(action) == {"succeeded": 4, "cancelled": 6}
 
 
+async def test_who_was_in_flight_at_a_cancel_and_did_not_leave_is_cancelled_too(world: World) -> None:
+    """The sweeper is through with the action when the answers come."""
+    world.provider.by_address = {
+        "c1@example.org": lambda message: Retry("busy", after=timedelta(hours=1)),
+        "c2@example.org": lambda message: Misconfigured("the template is paused", scope="action"),
+    }
+    await world.contacts(6)
+    world.provider.gate = asyncio.Event()
+    action = await world.create(NOW)
+    await world.change("UPDATE bulk_actions SET status = 'cancelled', work = 'cancel', look_at = NULL")
+    world.engine.nudge()
+    await world.settle()
+    assert await world.sql("SELECT work FROM bulk_actions") == [(None,)]
+    assert await world.states(action) == {"in_flight": 4, "cancelled": 2}
+    world.provider.gate.set()
+    await world.settle()
+    await world.advance(timedelta(seconds=2))
+    assert await world.states(action) == {"succeeded": 2, "cancelled": 4}
+    assert await world.sql("SELECT count(*) FROM messages WHERE status IN (0, 1)") == [(0,)]
+
+
 async def test_a_contact_edited_after_preparation_is_read_again(world: World) -> None:
     await world.contacts(12, first_name="Old")
     world.provider.gate = asyncio.Event()
