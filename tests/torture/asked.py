@@ -21,6 +21,7 @@ class Asked:
     drip: bool = False
     sleeper: bool = False  # it only starts long after the end, and is there to be edited
     cancelled: bool = False
+    was_cancelled: bool = False  # at some time; a doubt that it left stays for a person, also when others are retried
     paused: bool = False
     retries: int = 0
 

@@ -202,6 +202,7 @@ class People:
             self._ledger.hush("cancel", self._position(), tag=action.tag)
         action.paused = status == "paused"
         action.cancelled = status == "cancelled"
+        action.was_cancelled = action.was_cancelled or action.cancelled
 
     async def _retry(self, chance: random.Random) -> None:
         if self._ledger.known:
