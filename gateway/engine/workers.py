@@ -16,7 +16,6 @@ from gateway.engine.gatekeeper import Prepared
 from gateway.engine.metrics import SendMetrics
 from gateway.engine.rulings import Unreached
 
-
 GATHER_SECONDS: Final = 0.002  # less than most disks need for a commit
 
 

@@ -260,8 +260,6 @@ def snapshot_chunk(conn: sqlite3.Connection, action: ActionId) -> ChunkResult:
     if isinstance(selection, OtherAction) and _is_swept(conn, selection.action):
         return ChunkResult(0, position, False)
     source = source_of(selection, sends=operation == "send_message")
-    listed = isinstance(selection, ContactList | AddressList)
-    base = position if listed else _last_seq(conn, action)
     parameters = {
         **source.parameters,
         "action": action,
@@ -269,8 +267,9 @@ def snapshot_chunk(conn: sqlite3.Connection, action: ActionId) -> ChunkResult:
         "channel": channel,
         "bound": bound,
         "after": position,
-        "limit": min(CHUNK, FIRST_CHUNK + base),
+        "limit": CHUNK if position else FIRST_CHUNK,
     }
+    listed = isinstance(selection, ContactList | AddressList)
     if listed:
         parameters["entries"] = _entries(conn, action, position)
         if parameters["entries"] is None:
@@ -279,7 +278,7 @@ def snapshot_chunk(conn: sqlite3.Connection, action: ActionId) -> ChunkResult:
     if upto is None:
         return ChunkResult(0, position, True)
     parameters["upto"] = upto
-    parameters["base"] = base
+    parameters["base"] = position if listed else _last_seq(conn, action)
     # In a list the place is the seq; elsewhere the rows that a condition lets through are counted.
     seq = "position" if listed else ":base + row_number() OVER (ORDER BY position)"
     inserted = conn.execute(_INSERT.format(seq=seq, rows=source.rows), parameters).rowcount
