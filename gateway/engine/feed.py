@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Final
@@ -13,6 +13,7 @@ import msgspec
 
 from gateway.core.content import MessageContent
 from gateway.core.drip import claimable
+from gateway.core.ids import ActionId
 from gateway.core.schedule import Schedule
 from gateway.core.window import next_opening, zone_named
 from gateway.engine.catalogue import Sender
@@ -153,12 +154,13 @@ class Feed:
         """The refused and the deferred, as they go into a turn. They stay here until it is committed."""
         return Settling(self, tuple(self.refused), tuple(self.deferred))
 
-    def settled(self, part: Settling) -> None:
-        """What a turn held of them is committed."""
-        for refusal in part.refused:
-            self.done_with(refusal.seq)
+    def settled(self, part: Settling, changed: Collection[tuple[ActionId, int]]) -> None:
+        """What a turn held of them is committed, but for those `changed` since they were read: they are judged anew."""
+        for seq in (*(refusal.seq for refusal in part.refused), *(deferral.seq for deferral in part.deferred)):
+            self.done_with(seq)
+            if (self.action.id, seq) in changed:
+                self.rewind(seq)
         for deferral in part.deferred:
-            self.done_with(deferral.seq)
             self.waits_until(from_micros(deferral.not_before))  # not earlier: a read in the meantime goes by the rows
         del self.refused[: len(part.refused)], self.deferred[: len(part.deferred)]
 
@@ -263,7 +265,9 @@ class Feed:
     def _refusal(self, candidate: Candidate, declined: Declined) -> RefusedRecipient:
         return RefusedRecipient(
             action=self.action.id,
+            round=self.action.round,
             seq=candidate.seq,
+            seen_batch=candidate.batch,
             batch=candidate.batch or self.action.batch,
             event=declined.event,
             code=declined.code,

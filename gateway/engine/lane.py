@@ -330,7 +330,8 @@ class Lane:
         for prepared, decision in decisions:
             self._release_place(prepared, decision)
         for part in settled:
-            part.feed.settled(part)
+            part.feed.settled(part, granted.changed)
+        self._poll_at = None if granted.changed else self._poll_at  # look for rounds and batches before judging anew
         for prepared in batch.singles:
             if prepared.message in granted.messages:
                 self._workers.submit(prepared)
@@ -353,8 +354,7 @@ class Lane:
         if prepared.candidate is None:
             self._singles.done_with(prepared.message)
             return
-        feed = self._feed_of(prepared)
-        if feed is None:
+        if (feed := self._feed_of(prepared)) is None:
             return
         feed.done_with(prepared.candidate.seq)
         if decision.not_before is not None:

@@ -35,8 +35,7 @@ def take_turn(conn: sqlite3.Connection, turn: Turn) -> Granted:
     """Record, settle, grant; one transaction. An action that stopped meanwhile is granted nothing."""
     moves = Moves()
     record_results(conn, turn, moves)
-    _settle_refused(conn, turn, moves)
-    _defer(conn, turn, moves)
+    changed = _settle_refused(conn, turn, moves) | _defer(conn, turn, moves)
     org_sent = 0 if turn.org_cap is None else sent_by_org(conn, turn.org, turn.day)
     room = _UNLIMITED if turn.org_cap is None else max(0, turn.org_cap - org_sent)
     granted = _start_singles(conn, turn, room)
@@ -44,7 +43,7 @@ def take_turn(conn: sqlite3.Connection, turn: Turn) -> Granted:
         granted |= _write_intents(conn, turn, wanted, moves, room - len(granted))
     look = moves.write(conn, turn.now)
     _store_pace(conn, turn, len(granted))
-    return Granted(messages=frozenset(granted), look=look, org_sent=org_sent + len(granted))
+    return Granted(messages=frozenset(granted), look=look, changed=changed, org_sent=org_sent + len(granted))
 
 
 def record_results(conn: sqlite3.Connection, turn: Turn, moves: Moves) -> None:
@@ -157,11 +156,14 @@ def _count_failing(conn: sqlite3.Connection, action: ActionId, ruling: Ruling, n
             moves.look(action)
 
 
-def _settle_refused(conn: sqlite3.Connection, turn: Turn, moves: Moves) -> None:
+def _settle_refused(conn: sqlite3.Connection, turn: Turn, moves: Moves) -> frozenset[tuple[ActionId, int]]:
+    """The books of a batch are moved only for who still is in it. Those who are not, or wait no more."""
+    changed = set()
     for refusal in turn.refused:
         row = conn.execute(
             "UPDATE recipients SET state = ?, code = ?, reason = ?, batch = ?, not_before = NULL "
-            "WHERE action = ? AND seq = ? AND state = 0 RETURNING attempts",
+            "WHERE action = ? AND seq = ? AND state = 0 AND batch IS ? "
+            "AND (SELECT round FROM bulk_actions WHERE id = action) = ? RETURNING attempts",
             (
                 RECIPIENTS[RecipientState.PENDING, refusal.event],
                 refusal.code,
@@ -169,23 +171,32 @@ def _settle_refused(conn: sqlite3.Connection, turn: Turn, moves: Moves) -> None:
                 refusal.batch,
                 refusal.action,
                 refusal.seq,
+                refusal.seen_batch,
+                refusal.round,
             ),
         ).fetchone()
-        if row is not None:
-            moves.move(refusal.action, refusal.batch, RecipientState.PENDING, refusal.event)
-            if row[0] == 0:
-                moves.tried(refusal.action, refusal.batch)
+        if row is None:
+            changed.add((refusal.action, refusal.seq))
+            continue
+        moves.move(refusal.action, refusal.batch, RecipientState.PENDING, refusal.event)
+        if row[0] == 0:
+            moves.tried(refusal.action, refusal.batch)
+    return frozenset(changed)
 
 
-def _defer(conn: sqlite3.Connection, turn: Turn, moves: Moves) -> None:
+def _defer(conn: sqlite3.Connection, turn: Turn, moves: Moves) -> frozenset[tuple[ActionId, int]]:
+    changed = set()
     for deferred in turn.deferred:
         row = conn.execute(
             "UPDATE recipients SET not_before = ?1, batch = iif(?2 AND attempts = 0, NULL, batch) "
             "WHERE action = ?3 AND seq = ?4 AND state = 0 AND batch IS ?5 RETURNING attempts",
             (deferred.not_before, deferred.leaves, deferred.action, deferred.seq, deferred.batch),
         ).fetchone()
-        if row == (0,) and deferred.leaves and deferred.batch is not None:
+        if row is None:
+            changed.add((deferred.action, deferred.seq))
+        elif row == (0,) and deferred.leaves and deferred.batch is not None:
             moves.take_back(deferred.action, deferred.batch, 1)
+    return frozenset(changed)
 
 
 def _write_intents(

@@ -44,10 +44,12 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RefusedRecipient:
-    """A recipient that the gate will not send to."""
+    """A recipient that the gate will not send to. `round` and `seen_batch`: as an intent's, see there."""
 
     action: ActionId
+    round: int
     seq: int
+    seen_batch: int | None
     batch: int
     event: RecipientEvent  # REFUSE or FAIL
     code: str
@@ -121,4 +123,5 @@ class Granted:
 
     messages: frozenset[MessageId]
     look: bool = False  # the scheduler was asked to look
+    changed: frozenset[tuple[ActionId, int]] = frozenset()  # neither refused nor deferred: not as they were seen
     org_sent: int = 0  # today over all senders of the org, these included; counted only where there is a cap

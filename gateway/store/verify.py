@@ -70,6 +70,9 @@ def _verify_action(conn: sqlite3.Connection, action: int, faults: list[str]) -> 
             f"{name}: {unreleased} unreleased and {released} released recipients wait, "
             f"but {counted['pending']} are pending"
         )
+    below = " OR ".join(f"{column} < 0" for column in COLUMNS)
+    for (number,) in conn.execute(f"SELECT number FROM batches WHERE action = ? AND ({below})", (action,)):
+        faults.append(f"{name}: batch {number} counts less than nobody in a state")
     batches = conn.execute(
         f"SELECT {', '.join(f'sum({column})' for column in COLUMNS)} FROM batches WHERE action = ?", (action,)
     ).fetchone()

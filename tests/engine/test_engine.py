@@ -23,6 +23,8 @@ from gateway.contract import (
 from gateway.core.ids import IdSequence
 from gateway.core.schedule import Drip, Schedule, parse_every, parse_window
 from gateway.store.database import Database
+from gateway.store.turn import Granted, Turn
+from gateway.store.turns import TurnStore
 from gateway.testing.clock import FakeClock
 from tests.engine.world import World
 
@@ -367,6 +369,34 @@ async def test_a_window_that_closes_takes_back_who_was_not_tried(
     assert await world.sql("SELECT quantity FROM batches ORDER BY number") == [(3,), (3,)]
     await world.assert_books_balance()
     await world.kill()
+
+
+async def test_who_is_refused_while_their_batch_is_taken_back_is_judged_anew_with_the_next(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The window closes between the judgement and the turn that settles it: the batch's books are closed to them."""
+    take, held, closed = TurnStore.take, asyncio.Event(), asyncio.Event()
+
+    async def taken(self: TurnStore, turn: Turn) -> Granted:
+        if turn.refused:
+            held.set()
+            await asyncio.wait_for(closed.wait(), 10)
+        return await take(self, turn)
+
+    monkeypatch.setattr(TurnStore, "take", taken)
+    await world.contacts(3)
+    schedule = drip(quantity=3, every="1d", process_between=parse_window(("08:00", "08:30")))
+    action = await world.create(schedule, body="Hi {{ first_name }}")
+    assert held.is_set()
+    await world.advance(timedelta(hours=1))
+    assert await world.sql("SELECT quantity, untried FROM batches") == [(0, 0)]
+    closed.set()
+    await world.settle()
+    await world.assert_books_balance()
+    assert await world.states(action) == {"pending": 3}
+    await world.advance(timedelta(hours=24), step=timedelta(hours=1))
+    assert await world.states(action) == {"failed": 3}
+    assert await world.sql("SELECT number, quantity, untried, failed FROM batches") == [(1, 0, 0, 0), (2, 3, 0, 3)]
 
 
 async def test_in_the_recipients_own_zones_each_is_written_to_inside_its_window(world: World) -> None:
