@@ -197,6 +197,7 @@ class Feed:
                 await self._read_on(now)
         except StoreUnavailable:
             self.waits_until(now + STORE_RETRY)  # whoever was waiting still does
+            self._dry = True  # until it is roused, at the next look around
         finally:
             self._reading = None
             self._wake()
@@ -241,7 +242,11 @@ class Feed:
                 continue
             if place % AT_ONCE == AT_ONCE - 1:
                 await asyncio.sleep(0)  # judging all of them would hold up what is in flight, and every request
-            judgement = await self._gatekeeper.judge(self.content, self.action.id, candidate, now)
+            try:
+                judgement = await self._gatekeeper.judge(self.content, self.action.id, candidate, now)
+            except StoreUnavailable:
+                self.rewind(candidate.seq)  # the floor is behind it already
+                raise
             if isinstance(judgement, PolicyFailed):
                 self._note_policy_failure(judgement, candidate)
                 return

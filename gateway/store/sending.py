@@ -128,11 +128,11 @@ def _record_recipients(
             seqs,
         ),
     )
-    if ruling.event is RecipientEvent.RETURN:  # of a cancelled action nobody waits: the sweeper takes them once more
+    if ruling.event is RecipientEvent.RETURN:  # of a cancelled action nobody waits: the sweeper goes back for them
         conn.execute(
-            "UPDATE bulk_actions SET work = 'cancel', work_position = 0 "
-            "WHERE id = ? AND status = 'cancelled' AND work IS NULL",
-            (action,),
+            "UPDATE bulk_actions SET work_position = iif(work IS NULL, :behind, min(work_position, :behind)), "
+            "work = 'cancel' WHERE id = :action AND status = 'cancelled' AND work IS NOT 'snapshot'",
+            {"action": action, "behind": min(result.seq or 0 for result in results) - 1},
         )
     waiting = [(result.not_before, action, result.seq) for result in results if result.not_before is not None]
     if waiting:

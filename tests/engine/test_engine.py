@@ -239,6 +239,22 @@ async def test_who_was_in_flight_at_a_cancel_and_did_not_leave_is_cancelled_too(
     assert await world.sql("SELECT count(*) FROM messages WHERE status IN (0, 1)") == [(0,)]
 
 
+async def test_who_comes_back_behind_the_sweeper_of_a_cancelled_action_is_cancelled_too(world: World) -> None:
+    """The sweep has passed them, and has not ended."""
+    world.provider.answer = lambda message: Retry("busy", after=timedelta(hours=1))
+    await world.contacts(4)
+    world.provider.gate = asyncio.Event()
+    action = await world.create(NOW)
+    await world.change(
+        "UPDATE bulk_actions SET status = 'cancelled', work = 'cancel', work_position = 4, look_at = NULL"
+    )
+    world.provider.gate.set()
+    await world.settle()
+    world.engine.nudge()
+    await world.advance(timedelta(seconds=2))
+    assert await world.states(action) == {"cancelled": 4}
+
+
 async def test_a_contact_edited_after_preparation_is_read_again(world: World) -> None:
     await world.contacts(12, first_name="Old")
     world.provider.gate = asyncio.Event()

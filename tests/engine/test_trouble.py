@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import closing
 from datetime import timedelta
+from typing import Any
 
 import msgspec
 import pytest
@@ -24,6 +25,8 @@ from gateway.contract import (
 )
 from gateway.core.ids import IdSequence
 from gateway.core.schedule import Drip, Schedule, parse_every
+from gateway.engine.gatekeeper import Gatekeeper
+from gateway.errors import StoreUnavailable
 from gateway.store.database import Database, connect
 from gateway.testing.clock import FakeClock
 from tests.engine.world import FakeAdapter, World
@@ -145,6 +148,25 @@ async def test_a_full_disk_stops_sending_before_the_intent_and_goes_on_by_itself
     await world.advance(timedelta(minutes=2), step=timedelta(seconds=20))
     assert await world.states(action) == {"succeeded": 50}
     assert set(world.provider.refs.values()) == {1}
+
+
+async def test_who_could_not_be_judged_because_the_database_could_not_be_read_is_judged_again(
+    world: World, judge: Judge, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first of three is; the facts about the second cannot be read, once."""
+    opinions = Gatekeeper.opinions
+
+    async def unread(self: Gatekeeper, *args: Any) -> Any:
+        if len(judge.seen) == 1:
+            monkeypatch.undo()
+            raise StoreUnavailable("The disk does not answer.")
+        return await opinions(self, *args)
+
+    monkeypatch.setattr(Gatekeeper, "opinions", unread)
+    await world.contacts(3)
+    action = await world.create(NOW)
+    await world.advance(timedelta(seconds=3), step=timedelta(seconds=1))
+    assert await world.states(action) == {"succeeded": 3}
 
 
 async def test_an_adapter_that_raises_when_it_is_asked_what_it_refuses_is_held_like_a_policy(
