@@ -153,6 +153,26 @@ async def test_who_is_judged_while_a_turn_is_written_is_settled_by_the_next(
     assert await world.states(action) == {"succeeded": 2}
 
 
+async def test_who_is_in_another_batch_by_the_time_the_deferral_is_written_is_judged_anew(
+    world: World, nights: Nights, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The deferral is not written then, and the reading has gone by."""
+    take = TurnStore.take
+
+    async def taken(self: TurnStore, turn: Turn) -> Granted:
+        if turn.deferred:
+            await world.change("UPDATE recipients SET batch = 1 WHERE batch IS NULL")
+            nights.until.clear()
+        return await take(self, turn)
+
+    monkeypatch.setattr(TurnStore, "take", taken)
+    nights.until = {"*": world.clock.now() + HOUR}
+    await world.contacts(1)
+    action = await world.create(NOW)
+    await world.advance(3 * SECOND, step=SECOND)
+    assert await world.states(action) == {"succeeded": 1}
+
+
 async def test_an_attempt_that_is_repeated_at_night_waits_for_the_morning(world: World, nights: Nights) -> None:
     world.provider.by_address = {"c1@example.org": slow_once()}
     await world.contacts(1)
