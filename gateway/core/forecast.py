@@ -1,18 +1,21 @@
 """The batches that a schedule will produce: `next_step` in a loop, with the sender's rate and daily cap.
 
 There is no second algorithm. What is added is only how long the sender takes for a batch: the next batch waits for it,
-and whoever is not reached before the window closes goes back and is counted for a later batch.
+and whoever is not reached before the window closes goes back and is counted for a later batch. The rate and the cap
+delay what is sent, never a release: a batch that is released into a spent cap may come to nothing (`quantity` 0).
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, time, timedelta, tzinfo
+from types import MappingProxyType
 from typing import Final
 
 from gateway.core.drip import Exhausted, Missed, Previous, Release, Wait, claimable, closes_at, next_step
+from gateway.core.places import Places
 from gateway.core.schedule import Schedule
 from gateway.core.window import instant_of, zone_named
 
@@ -23,7 +26,7 @@ _AHEAD_MAX: Final = timedelta(days=36_525)  # a hundred years: what lies behind 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlannedBatch:
-    """A batch to come. `quantity`: contacts; `takes`: from its release to the last first attempt."""
+    """A batch to come. `quantity`: contacts; `takes`: from its release until everybody was tried or has left it."""
 
     number: int
     at: datetime
@@ -53,26 +56,31 @@ def forecast(
     now: datetime,
     since: datetime,
     previous: Previous | None,
-    remaining: Mapping[str, int],
+    waiting: Mapping[str, Sequence[int]],
     last_number: int,
     rate: float | None,
     daily_cap: int | None,
     sent_today: int,
     limit: int,
+    burst: float = 1,
     cap_zone: str | None = None,
+    running: Mapping[str, Sequence[int]] = MappingProxyType({}),
 ) -> Forecast:
     """What is still to come from `now` on; the arguments as for `next_step`, a paused action with `since=now`.
 
-    `rate`: messages a second, None for no limit. `daily_cap`: messages a day of `cap_zone` (None: the schedule's), None
-    for no limit; `sent_today` counts against it. At most `limit` batches are listed, all are counted. A missed one-off
-    has no batches. In time zone mode `contact` a batch is taken from the open zones in proportion to who waits there.
+    `waiting` are those whom `next_step` only counts: their places in the snapshot, ascending, by time zone. `running`:
+    in time zone mode `contact`, those of the last batch who were not tried yet.
+    `rate`: messages a second, None for no limit; so many as `burst` may go at once after a rest. `daily_cap`: messages
+    a day of `cap_zone` (None: the schedule's), None for no limit; `sent_today` counts against it. At most `limit`
+    batches are listed, all are counted. A missed one-off has no batches.
     """
     zone = zone_named(schedule.time_zone) or UTC
     days = zone_named(cap_zone or schedule.time_zone) or zone
-    walk = _Walk(schedule, since, last_number, remaining, _Sender(rate, daily_cap, days, now, sent_today))
+    sender = _Sender(rate, burst, daily_cap, days, now, sent_today)
+    walk = _Walk(schedule, since, last_number, Places(waiting), sender)
     listed: list[PlannedBatch] = []
     count, first_at, last_at = 0, None, None
-    for batch in walk.batches(now, previous):
+    for batch in walk.batches(now, previous, running):
         count, first_at, last_at = count + 1, first_at or batch.at, batch.at
         if len(listed) < limit:
             listed.append(batch)
@@ -89,52 +97,82 @@ def forecast(
 class _Sender:
     """A sender that sends at its rate, up to its cap in each day. `work` counts the steps of its calculations."""
 
-    def __init__(self, rate: float | None, cap: int | None, zone: tzinfo, now: datetime, sent_today: int) -> None:
+    def __init__(
+        self, rate: float | None, burst: float, cap: int | None, zone: tzinfo, now: datetime, sent_today: int
+    ) -> None:
         self.work = 0
         self._rate = rate
+        self._burst = self._tokens = burst
+        self._tokens_at = now
         self._cap = cap
         self._zone = zone
         self._sent = sent_today
         self._day_end = self._midnight_after(now)
-        self._horizon = now + _AHEAD_MAX
+        self.horizon = now + _AHEAD_MAX
 
     @property
     def never_sends(self) -> bool:
         return (self._rate is not None and self._rate <= 0) or (self._cap is not None and self._cap <= 0)
 
     def free_at(self, at: datetime) -> datetime:
-        """When the cap lets the next message go, from `at` on."""
+        """When the rate and the cap let the next message go, from `at` on."""
+        at += self._duration(1, at)
         self._turn_day(at)
-        return self._day_end if self._cap is not None and self._sent >= self._cap else at
+        return self._day_end if self._spent else at
+
+    @property
+    def _spent(self) -> bool:
+        """The cap of the day that was last looked at."""
+        return self._cap is not None and self._sent >= self._cap
 
     def send(self, start: datetime, count: int, until: datetime | None) -> tuple[int, datetime]:
         """Send up to `count` messages from `start` on, none from `until` on. How many went, and when the last did."""
-        bound = self._horizon if until is None else min(until, self._horizon)
+        bound = self.horizon if until is None else min(until, self.horizon)
         cursor, sent = start, 0
         while sent < count and (cursor := self.free_at(cursor)) < bound:
-            self._turn_day(cursor)
-            number = min(count - sent, self._fitting(cursor, bound))
-            cursor += self._duration(number)
+            number = min(count - sent, self.fitting(cursor, bound))
+            cursor = self.send_at_once(cursor, number)
             sent += number
-            self._sent += number
-            self.work += 1
         return sent, cursor if sent == count else min(cursor, bound)
 
-    def _fitting(self, cursor: datetime, bound: datetime) -> int:
-        """How many go without meeting the bound, the cap, or the midnight at which the cap begins anew; at least 1."""
+    def would_send(self, start: datetime, count: int, until: datetime | None) -> bool:
+        """Whether that many go from `start` on in one go, before `until` and within the day's cap."""
+        bound = self.horizon if until is None else min(until, self.horizon)
+        start = self.free_at(start)
+        return start < bound and not self._spent and self.fitting(start, bound) >= count
+
+    def send_at_once(self, cursor: datetime, number: int) -> datetime:
+        """Send as many as `fitting` has allowed. When the last one went."""
+        self._sent += number
+        self.work += 1
+        left, end = self._left(cursor), cursor + self._duration(number, cursor)
+        self._tokens, self._tokens_at = max(0.0, left - number), end
+        return end
+
+    def fitting(self, cursor: datetime, bound: datetime) -> int:
+        """How many go without meeting the bound, the cap, or the midnight at which the cap begins anew; at least 1.
+
+        `cursor` is an instant of `free_at`.
+        """
+        self._turn_day(cursor)
         numbers: list[float] = [math.inf]
         if self._cap is not None:
             bound = min(bound, self._day_end)
             numbers.append(self._cap - self._sent)
         if self._rate is not None:
-            numbers.append(math.ceil((bound - cursor).total_seconds() * self._rate))
+            numbers.append(math.ceil((bound - cursor).total_seconds() * self._rate + self._left(cursor)) - 1)
         number = min(numbers)
         return max(1, int(number)) if math.isfinite(number) else 1 << 62
 
-    def _duration(self, number: int) -> timedelta:
-        if self._rate is None:
+    def _duration(self, number: int, at: datetime) -> timedelta:
+        """How long it takes from `at` until the last of so many may go."""
+        if self._rate is None or number <= (left := self._left(at)):
             return timedelta()
-        return timedelta(seconds=min(number / self._rate, _AHEAD_MAX.total_seconds()))
+        return timedelta(seconds=min((number - left) / self._rate, _AHEAD_MAX.total_seconds()))
+
+    def _left(self, at: datetime) -> float:
+        """The tokens in the bucket."""
+        return min(self._burst, self._tokens + (at - self._tokens_at).total_seconds() * (self._rate or 0))
 
     def _turn_day(self, at: datetime) -> None:
         if at >= self._day_end:
@@ -152,99 +190,131 @@ class _Sender:
 class _Walk:
     """One run through the future, from the present state of an action."""
 
-    def __init__(
-        self, schedule: Schedule, since: datetime, number: int, remaining: Mapping[str, int], sender: _Sender
-    ) -> None:
+    def __init__(self, schedule: Schedule, since: datetime, number: int, waiting: Places, sender: _Sender) -> None:
         self.complete = True
         self.ends_at: datetime | None = None
         self._schedule = schedule
         self._since = since
         self._number = number
-        self._remaining = dict(remaining)
+        self._waiting = waiting
         self._sender = sender
+        self._work = 0
 
-    def batches(self, now: datetime, previous: Previous | None) -> Iterator[PlannedBatch]:
+    @property
+    def _own_zones(self) -> bool:
+        return self._schedule.drip is not None and self._schedule.drip.time_zone_mode == "contact"
+
+    @property
+    def _tired(self) -> bool:
+        return self._work + self._sender.work > _WORK_MAX
+
+    def batches(
+        self, now: datetime, previous: Previous | None, running: Mapping[str, Sequence[int]]
+    ) -> Iterator[PlannedBatch]:
         """The batches in order. `complete` and `ends_at` are right once they are exhausted."""
-        at, horizon, work = now, now + _AHEAD_MAX, 0
+        at = now
         if self._sender.never_sends:
             self.complete = False
             return
         if previous is not None and previous.untried > 0:
-            at = self._finish_present(now, previous.untried)
+            at = self._finish_present(now, previous.untried, running)
             previous = replace(previous, untried=0)
-        while True:
-            work += max(1, len(self._remaining))
+        while self.complete:
+            remaining = self._waiting.counts
+            self._work += max(1, len(remaining))
             step = next_step(
                 self._schedule,
                 now=at,
                 since=self._since,
                 previous=previous,
-                remaining=self._remaining,
+                remaining=remaining,
                 last_number=self._number,
             )
             if isinstance(step, Exhausted | Missed):
                 return
-            ready = self._ready(step, at)
-            if ready is None or ready > horizon or work + self._sender.work > _WORK_MAX:
+            ready = step.until if isinstance(step, Wait) else at
+            if ready is None or ready > self._sender.horizon or self._tired:
                 self.complete = False
                 return
-            if isinstance(step, Wait) or ready > at:
+            if isinstance(step, Wait):
                 at = ready
                 continue
             batch = self._run(step, at)
             yield batch
-            if at + batch.takes >= horizon:
-                self.complete = False
-                return
             previous = Previous(number=step.number, planned_at=step.planned_at, released_at=at, untried=0)
             at += batch.takes
+            if at >= self._sender.horizon:
+                self.complete = False
 
-    def _ready(self, step: Wait | Release, at: datetime) -> datetime | None:
-        return step.until if isinstance(step, Wait) else self._sender.free_at(at)
-
-    def _finish_present(self, now: datetime, untried: int) -> datetime:
-        """Let the batch that is running come to its end, or to the close of its window.
-
-        In the recipients' own zones nobody knows here who is left in it: it is taken to come to its end.
-        """
-        drip = self._schedule.drip
-        own_zones = drip is not None and drip.time_zone_mode == "contact"
+    def _finish_present(self, now: datetime, untried: int, running: Mapping[str, Sequence[int]]) -> datetime:
+        """Let the batch that is running come to its end, or to the close of its window."""
+        if self._own_zones:
+            line = sorted((place, zone) for zone, places in running.items() for place in places)
+            return self._send_in_order(now, line)[1]
         sent, end = 0, now
-        if own_zones:
-            sent, end = self._sender.send(now, untried, None)
-        elif claimable(self._schedule, now, None):
+        if claimable(self._schedule, now, None):
             sent, end = self._sender.send(now, untried, closes_at(self._schedule, now, None))
         if sent:
             self.ends_at = end
         if sent < untried:
-            self._remaining[""] = self._remaining.get("", 0) + untried - sent
+            # Their places do not matter: they are of no zone.
+            self._waiting.give_back("", range(untried - sent))
         return end
 
     def _run(self, release: Release, at: datetime) -> PlannedBatch:
-        """Send a batch zone by zone, those first that close first; who is not reached stays in `_remaining`."""
-        zones = tuple(self._remaining) if release.zones is None else release.zones
-        shares = _shares({zone: self._remaining[zone] for zone in zones}, release.quantity)
-        closing = {zone: closes_at(self._schedule, at, zone) for zone in shares}
-        cursor, quantity = at, 0
-        for zone in sorted(shares, key=lambda name: closing[name] or datetime.max.replace(tzinfo=UTC)):
-            sent, cursor = self._sender.send(cursor, shares[zone], closing[zone])
-            quantity += sent
-            self._remaining[zone] -= sent
-            if self._remaining[zone] == 0:
-                del self._remaining[zone]
+        """Send a batch. Who is not reached waits again."""
+        shares = self._waiting.take(release.quantity, release.zones)
+        self._work += len(shares)
+        total = sum(shares.values())
+        ends = [end for zone in shares if (end := closes_at(self._schedule, at, zone)) is not None]
+        closing = min(ends, default=None)
+        if not self._own_zones:
+            sent, end = self._sender.send(at, total, closing)
+            left = self._waiting.just_taken(shares)[sent:] if sent < total else []
+            self._waiting.give_back("", [place for place, _ in left])
+            self._note_end(sent, end)
+        elif self._sender.would_send(at, total, closing):
+            sent, end = self._sender.send(at, total, closing)
+            self._note_end(sent, end)
+        else:
+            sent, end = self._send_in_order(at, self._waiting.just_taken(shares))
         self._number = release.number
-        self.ends_at = cursor if self.ends_at is None else max(self.ends_at, cursor)
-        return PlannedBatch(number=release.number, at=at, quantity=quantity, takes=cursor - at)
+        return PlannedBatch(number=release.number, at=at, quantity=sent, takes=end - at)
 
+    def _send_in_order(self, at: datetime, line: Sequence[tuple[int, str]]) -> tuple[int, datetime]:
+        """Send to each in turn whose own zone is open when it comes to the front; the others wait again.
 
-def _shares(waiting: Mapping[str, int], quantity: int) -> dict[str, int]:
-    """Divide a batch over zones in proportion to who waits in each; the shares add up to `quantity`."""
-    total, shares, given = sum(waiting.values()), dict[str, int](), 0
-    seen = 0
-    for zone, number in waiting.items():
-        seen += number
-        upto = quantity * seen // total
-        if upto > given:
-            shares[zone] = upto - given
-        given = upto
-    return shares
+        How many were sent to, and when the last one left. As in the lane, nobody comes to the front while the cap is
+        spent.
+        """
+        zones = {zone for _, zone in line}
+        back: dict[str, list[int]] = {}
+        place, sent = 0, 0
+        while place < len(line):
+            at = self._sender.free_at(at)
+            if at >= self._sender.horizon or self._tired:
+                self.complete = False
+                break
+            ends = {zone: closes_at(self._schedule, at, zone) for zone in zones if claimable(self._schedule, at, zone)}
+            bound = min((end for end in ends.values() if end is not None), default=self._sender.horizon)
+            fitting, number = self._sender.fitting(at, bound), 0
+            while place < len(line) and number < fitting:
+                own, zone = line[place]
+                place += 1
+                if zone in ends:
+                    number += 1
+                else:
+                    back.setdefault(zone, []).append(own)
+            self._work += len(zones)
+            if number:
+                at = self._sender.send_at_once(at, number)
+                sent += number
+                self._note_end(number, at)
+        self._work += len(line) // 16
+        for zone, places in back.items():
+            self._waiting.give_back(zone, places)
+        return sent, at
+
+    def _note_end(self, sent: int, end: datetime) -> None:
+        if sent:
+            self.ends_at = end if self.ends_at is None else max(self.ends_at, end)

@@ -111,13 +111,16 @@ class Feed:
             self._later_at = instant
 
     def defer_until_open(self, candidate: Candidate, now: datetime) -> None:
-        """The recipient's own window has closed since it was released: it leaves its batch until that opens again."""
+        """The recipient's own window has closed since it was released: it goes back to its place in the snapshot.
+
+        One that waits for a retry keeps its batch, and waits until the window opens again.
+        """
         drip = self.schedule.drip
         zone = zone_named(candidate.zone or "") or zone_named(self.schedule.time_zone)
         assert drip is not None
         assert zone is not None
         opening = next_opening(drip.process_between, drip.send_on, now, zone) or now
-        self.deferred.append(self._deferral(candidate, Deferred(until=opening, reason="window")))
+        self.deferred.append(self._deferral(candidate, Deferred(until=opening, reason="window"), returns=True))
 
     def done_with(self, seq: int) -> None:
         """The recipient is neither prepared nor in flight any more."""
@@ -279,13 +282,14 @@ class Feed:
             reason=declined.reason,
         )
 
-    def _deferral(self, candidate: Candidate, deferred: Deferred) -> DeferredRecipient:
+    def _deferral(self, candidate: Candidate, deferred: Deferred, *, returns: bool = False) -> DeferredRecipient:
         return DeferredRecipient(
             action=self.action.id,
             seq=candidate.seq,
             batch=candidate.batch,
             leaves=self.dripped,
             not_before=to_micros(deferred.until),
+            returns=returns,
         )
 
 

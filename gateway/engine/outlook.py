@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Final, TypedDict
 
@@ -14,7 +14,7 @@ from gateway.core.schedule import Schedule
 from gateway.core.states import FINAL_ACTIONS, ActionStatus
 from gateway.engine.caps import DailyCaps
 from gateway.engine.catalogue import Catalogue, Sender
-from gateway.store.action_reads import ActionReads, ActionView
+from gateway.store.action_reads import ActionReads, ActionView, Places
 
 BATCHES_DEFAULT: Final = 50
 BATCHES_MAX: Final = 1_000
@@ -26,6 +26,7 @@ class _Pace(TypedDict):
     """How fast a sender may send, as arguments of `forecast`."""
 
     rate: float | None
+    burst: float
     daily_cap: int | None
     sent_today: int
     cap_zone: str | None
@@ -45,8 +46,8 @@ class Outlook:
             return NOTHING
         schedule = msgspec.json.decode(action.schedule, type=Schedule)
         sender = None if action.sender_id is None else self._catalogue.sender_by_id(action.sender_id)
-        remaining = await self._remaining(action, schedule)
-        if not remaining and not (action.last and action.last.untried):
+        waiting, running = await self._waiting(action, schedule)
+        if not waiting and not (action.last and action.last.untried):
             return NOTHING
         since = max(filter(None, (action.created_at, action.resumed_at, schedule.start_at)))
         if action.status is ActionStatus.PAUSED:
@@ -56,14 +57,20 @@ class Outlook:
             now=now,
             since=since,
             previous=_previous(action),
-            remaining=remaining,
+            waiting=waiting,
+            running=running,
             last_number=0 if action.last is None else action.last.number,
             limit=limit,
             **await self._pace(sender),
         )
 
     async def of_new(
-        self, schedule: Schedule, remaining: Mapping[str, int], sender: Sender | None, now: datetime, limit: int
+        self,
+        schedule: Schedule,
+        waiting: Mapping[str, Sequence[int]],
+        sender: Sender | None,
+        now: datetime,
+        limit: int,
     ) -> Forecast:
         """The batches of an action that would be created now."""
         return forecast(
@@ -71,27 +78,38 @@ class Outlook:
             now=now,
             since=max(now, schedule.start_at or now),
             previous=None,
-            remaining=remaining,
+            waiting=waiting,
             last_number=0,
             limit=limit,
             **await self._pace(sender),
         )
 
-    async def _remaining(self, action: ActionView, schedule: Schedule) -> Mapping[str, int]:
-        """Who is in no batch yet, with the part of a list that the snapshot has not come to."""
+    async def _waiting(self, action: ActionView, schedule: Schedule) -> tuple[Places, Places]:
+        """Who is in no batch yet, with the part of a list that the snapshot has not come to; who is left in a batch.
+
+        The zones of that part are not known before the snapshot has come to it: it counts as being in the action's.
+        """
         if schedule.drip is None or schedule.drip.time_zone_mode == "account":
             number = action.unreleased + action.not_yet_taken
-            return {"": number} if number else {}
-        zones = dict(await self._reads.unreleased_by_zone(action.id, schedule.time_zone))
-        if action.not_yet_taken:
-            zones[schedule.time_zone] = zones.get(schedule.time_zone, 0) + action.not_yet_taken
-        return zones
+            return ({"": range(number)} if number else {}), {}
+        found, running = await self._reads.waiting_by_zone(action.id, schedule.time_zone)
+        if not action.not_yet_taken:
+            return found, running
+        last = max((places[-1] for places in found.values()), default=0)
+        coming = range(last + 1, last + 1 + action.not_yet_taken)
+        return {**found, schedule.time_zone: [*found.get(schedule.time_zone, ()), *coming]}, running
 
     async def _pace(self, sender: Sender | None) -> _Pace:
         if sender is None:
-            return {"rate": None, "daily_cap": None, "sent_today": 0, "cap_zone": None}
+            return {"rate": None, "burst": 1, "daily_cap": None, "sent_today": 0, "cap_zone": None}
         cap = (await self._caps.of(sender.org)).tightest(sender)
-        return {"rate": sender.rate, "daily_cap": cap.most, "sent_today": cap.sent, "cap_zone": sender.org.time_zone}
+        return {
+            "rate": sender.rate,
+            "burst": sender.burst,
+            "daily_cap": cap.most,
+            "sent_today": cap.sent,
+            "cap_zone": sender.org.time_zone,
+        }
 
 
 def _previous(action: ActionView) -> Previous | None:

@@ -47,7 +47,7 @@ class Previewing:
         """`checked` must have looked at everybody."""
         sight, schedule = checked.sight, checked.schedule
         own_zones = schedule.drip is not None and schedule.drip.time_zone_mode == "contact"
-        remaining = dict(sight.zones) if own_zones else {"": sight.reachable}
+        waiting: Mapping[str, Sequence[int]] = sight.zones if own_zones else {"": range(sight.reachable)}
         sender = checked.content.sender if checked.content else None
         return Preview(
             total=sight.total,
@@ -58,7 +58,7 @@ class Previewing:
             segments=None if checked.content is None else self._segments(checked.content, sight),
             forecast=await self._outlook.of_new(
                 schedule,
-                {zone: number for zone, number in remaining.items() if number},
+                waiting,
                 sender,
                 self._clock.now(),
                 BATCHES_DEFAULT,

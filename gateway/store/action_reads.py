@@ -111,6 +111,10 @@ _ACTIONS: Final = f"""
     LEFT JOIN batches AS b ON b.action = a.id AND b.number = (SELECT max(number) FROM batches WHERE action = a.id)"""
 
 
+Places = Mapping[str, Sequence[int]]
+"""By time zone: places in the snapshot, ascending."""
+
+
 class ActionReads:
     """Reads of bulk actions. Every method takes the org."""
 
@@ -169,17 +173,23 @@ class ActionReads:
         )
         return tuple(_batch(row) for row in rows)
 
-    async def unreleased_by_zone(self, action: ActionId, zone: str) -> Mapping[str, int]:
-        """Who is in no batch yet, by the recipients' own time zones; `zone` stands for a missing one."""
+    async def waiting_by_zone(self, action: ActionId, zone: str) -> tuple[Places, Places]:
+        """Who is in no batch yet, and who is in one without having been tried, by the recipients' own time zones.
+
+        `zone` stands for a missing one. About half a second for a million.
+        """
         rows = await self._database.read(
             lambda conn: conn.execute(
-                "SELECT COALESCE(r.zone, c.time_zone, ?2), count(*) FROM recipients AS r "
-                "LEFT JOIN contacts AS c ON c.id = r.contact "
-                "WHERE r.action = ?1 AND r.state = 0 AND r.batch IS NULL GROUP BY 1",
+                "SELECT COALESCE(r.zone, c.time_zone, ?2), r.batch IS NOT NULL, json_group_array(r.seq) "
+                "FROM recipients AS r LEFT JOIN contacts AS c ON c.id = r.contact "
+                "WHERE r.action = ?1 AND r.state = 0 AND (r.batch IS NULL OR r.attempts = 0) GROUP BY 1, 2",
                 (action, zone),
             ).fetchall()
         )
-        return dict(rows)
+        places: tuple[dict[str, list[int]], dict[str, list[int]]] = ({}, {})
+        for name, released, seqs in rows:
+            places[released][name] = sorted(from_json(seqs))
+        return places
 
     async def stats(self, org: OrgId, action: ActionId) -> ActionStats:
         """How it went. Reads every message of the action: about a second for a million."""

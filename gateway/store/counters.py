@@ -25,6 +25,7 @@ class Moves:
     _batches: dict[tuple[int, int], Counter[RecipientState]] = field(default_factory=dict)
     _unreleased: Counter[int] = field(default_factory=Counter)
     _tried: Counter[tuple[int, int]] = field(default_factory=Counter)
+    _left: Counter[tuple[int, int]] = field(default_factory=Counter)
     _unconfirmed: Counter[int] = field(default_factory=Counter)
     _looks: set[int] = field(default_factory=set)
 
@@ -46,10 +47,11 @@ class Moves:
         self._unreleased[action] -= number
 
     def take_back(self, action: int, batch: int, number: int) -> None:
-        """`number` pending recipients that were never tried leave their batch."""
+        """`number` pending recipients that were never tried leave their batch, and are not of its size any more."""
         self._batches.setdefault((action, batch), Counter())[RecipientState.PENDING] -= number
         self._unreleased[action] += number
         self._tried[action, batch] += number
+        self._left[action, batch] += number
 
     def bring_back(self, action: int, batch: int | None, before: RecipientState) -> None:
         """An ended recipient is pending again, in no batch yet; its old batch keeps it out of its books from now on."""
@@ -117,6 +119,8 @@ class Moves:
             changes = {state.label: number for state, number in states.items() if number}
             if self._tried[action, batch]:
                 changes["untried"] = -self._tried[action, batch]
+            if self._left[action, batch]:
+                changes["quantity"] = -self._left[action, batch]
             if not changes:
                 continue
             row = conn.execute(

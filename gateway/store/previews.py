@@ -7,6 +7,7 @@ and the gate will (`store/sweeps.py`, `engine/gatekeeper.py`), in the same order
 from __future__ import annotations
 
 import sqlite3
+from array import array
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -49,8 +50,8 @@ class Viewing:
 
 @dataclass(slots=True)
 class Sight:
-    """What was seen. `codes` counts the unreachable, `samples` names some of them; `zones` counts the reachable,
-    `reached` has the values of some for a template.
+    """What was seen. `codes` counts the unreachable, `samples` names some of them; `zones`: the places of the
+    reachable in the selection, ascending, by time zone; `reached` has the values of some for a template.
 
     `complete` is false if only the first `total` recipients were looked at.
     """
@@ -60,7 +61,7 @@ class Sight:
     codes: Counter[str] = field(default_factory=Counter)
     samples: dict[str, list[str]] = field(default_factory=dict)
     missing: Counter[str] = field(default_factory=Counter)
-    zones: Counter[str] = field(default_factory=Counter)
+    zones: dict[str, array[int]] = field(default_factory=dict)
     without_zone: int = 0
     reached: list[Mapping[str, Any]] = field(default_factory=list)
 
@@ -110,7 +111,7 @@ def _look_over(conn: sqlite3.Connection, viewing: Viewing) -> Sight:
                 sight.reached.append(_values(conn, contact, variables))
             if viewing.zone is not None:
                 sight.without_zone += zone is None
-                sight.zones[zone or viewing.zone] += 1
+                sight.zones.setdefault(zone or viewing.zone, array("Q")).append(sight.total)
         if viewing.rows_max is not None and sight.total >= viewing.rows_max and sight.known:
             sight.complete = False  # there may be more
             break

@@ -190,10 +190,6 @@ class Releases:
                     "UPDATE recipients SET batch = NULL WHERE action = ? AND batch = ? AND state = 0 AND attempts = 0",
                     (look.id, number),
                 ).rowcount
-                conn.execute(
-                    "UPDATE batches SET quantity = quantity - ? WHERE action = ? AND number = ?",
-                    (taken, look.id, number),
-                )
                 moves.take_back(look.id, number, taken)
                 total += taken
             moves.write(conn, to_micros(now))

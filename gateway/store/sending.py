@@ -188,9 +188,17 @@ def _defer(conn: sqlite3.Connection, turn: Turn, moves: Moves) -> frozenset[tupl
     changed = set()
     for deferred in turn.deferred:
         row = conn.execute(
-            "UPDATE recipients SET not_before = ?1, batch = iif(?2 AND attempts = 0, NULL, batch) "
+            "UPDATE recipients SET not_before = iif(?6 AND attempts = 0, NULL, ?1), "
+            "batch = iif(?2 AND attempts = 0, NULL, batch) "
             "WHERE action = ?3 AND seq = ?4 AND state = 0 AND batch IS ?5 RETURNING attempts",
-            (deferred.not_before, deferred.leaves, deferred.action, deferred.seq, deferred.batch),
+            (
+                deferred.not_before,
+                deferred.leaves,
+                deferred.action,
+                deferred.seq,
+                deferred.batch,
+                deferred.returns,
+            ),
         ).fetchone()
         if row is None:
             changed.add((deferred.action, deferred.seq))

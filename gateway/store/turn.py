@@ -59,7 +59,7 @@ class RefusedRecipient:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeferredRecipient:
     """A recipient that must wait. `leaves`: in a drip, who was never tried leaves the batch, and later takes a place
-    like anybody; else it stays where it is.
+    like anybody; else it stays where it is. `returns`: who leaves need not wait, its own window says when it may go.
     """
 
     action: ActionId
@@ -67,6 +67,7 @@ class DeferredRecipient:
     batch: int | None  # as it was seen
     leaves: bool
     not_before: int
+    returns: bool = False
 
 
 class Intent(msgspec.Struct, frozen=True, kw_only=True):

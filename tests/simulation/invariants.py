@@ -320,7 +320,14 @@ def _open_at(schedule: Schedule, drip: Drip, row: MessageRow, own: str | None) -
     assert zone is not None
     assert row.attempted_at is not None
     local = from_micros(row.attempted_at).astimezone(zone)
-    minute, day, window = local.hour * 60 + local.minute, local.weekday(), drip.process_between
+    # Where clocks are set back, a window that has opened stays open though they show the time before it again.
+    again = (local.replace(fold=0).utcoffset() or timedelta()) - (local.utcoffset() or timedelta())
+    minutes = {local.hour * 60 + local.minute, local.hour * 60 + local.minute + again // timedelta(minutes=1)}
+    return any(_shows_open(drip, minute, local.weekday()) for minute in minutes)
+
+
+def _shows_open(drip: Drip, minute: int, day: int) -> bool:
+    window = drip.process_between
     if window is None:
         return day in drip.send_on
     start, end = window.start_minute, window.end_minute
