@@ -36,6 +36,7 @@ class Compared:
 
     said: list[tuple[datetime, int]]
     came: list[tuple[datetime, int]]
+    capped: bool
     about: str
 
 
@@ -64,6 +65,7 @@ def compare(seed: int, folder: Path, template: Path) -> Compared:
     return Compared(
         said=said,
         came=came,
+        capped=world.conditions.daily_cap is not None,
         about=f"seed {seed}, from {start}: {schedule}",
     )
 

@@ -17,6 +17,7 @@ from gateway.clock import SystemClock
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
 
+RESOLUTION: Final = 1e-6  # seconds
 UNWINDING_STEPS_MAX: Final = 20_000  # callbacks that a life may need to end once all its tasks are cancelled
 
 
@@ -95,7 +96,7 @@ class SimulatedLoop(asyncio.BaseEventLoop):
     def pass_by(self, seconds: float) -> None:
         """Time passes, and the timers that are due by then fire."""
         self._timeline.pass_by(seconds)
-        now = self.time()
+        now = self.time() + RESOLUTION  # as asyncio's loops do: sums of seconds are a hair off
         while self._alarms and self._alarms[0][0] <= now:
             handle = heapq.heappop(self._alarms)[2]
             if not handle.cancelled():
