@@ -29,6 +29,7 @@ GROUP_MAX: Final = 512  # operations per commit: beyond that a commit's own cost
 READERS: Final = 3  # connections; more would only queue for the same two or four cores
 BUSY_MILLISECONDS: Final = 5_000  # how long to wait for another process's lock before answering "unavailable"
 CHECKPOINT_PAGES: Final = 4_000  # 16 MB of WAL: rarer checkpoints copy hot pages once instead of many times
+WAL_BYTES_KEPT: Final = 64 * 1024 * 1024  # what a long reader made grow beyond that is given back afterwards
 WRITER_CACHE_KIB: Final = 32_768
 READER_CACHE_KIB: Final = 4_096
 # Another value each time: SQLite writes nothing where a row stays as it is, and then notices no fault of the disk.
@@ -58,6 +59,7 @@ def connect(path: Path, *, readonly: bool = False, cache_kib: int = WRITER_CACHE
             conn.execute("PRAGMA journal_mode = WAL")
             conn.execute("PRAGMA synchronous = FULL")
             conn.execute(f"PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES}")
+            conn.execute(f"PRAGMA journal_size_limit = {WAL_BYTES_KEPT}")
     except sqlite3.Error as exc:
         raise StoreUnavailable(f"The database {str(path)!r} cannot be opened: {exc}.") from exc
     return conn

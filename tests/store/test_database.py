@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from gateway.errors import SchemaTooNew, StoreUnavailable
+from gateway.store import database as database_module
 from gateway.store.database import Database, connect
 
 
@@ -105,3 +106,28 @@ async def test_the_probe_writes_to_the_disk_each_time(database: Database) -> Non
         assert await database.probe() is None
         seen.add(log.read_bytes())
     assert len(seen) == 4
+
+
+async def test_what_a_long_reader_made_the_journal_grow_by_is_given_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(database_module, "CHECKPOINT_PAGES", 10)
+    monkeypatch.setattr(database_module, "WAL_BYTES_KEPT", 100_000)
+    path = tmp_path / "gateway.db"
+    journal = path.with_name("gateway.db-wal")
+    async with Database(path) as database:
+        await database.write(lambda conn: conn.execute("CREATE TABLE filling (content BLOB)"))
+        reader = connect(path, readonly=True)
+        reader.execute("BEGIN")
+        reader.execute("SELECT count(*) FROM filling").fetchone()
+
+        async def fill() -> None:
+            await database.write(lambda conn: conn.execute("INSERT INTO filling VALUES (zeroblob(100000))"))
+
+        for _ in range(20):
+            await fill()
+        assert journal.stat().st_size > 1_000_000
+        reader.close()
+        for _ in range(3):  # a checkpoint, the journal from its start, and its end cut off
+            await fill()
+        assert journal.stat().st_size < 500_000
