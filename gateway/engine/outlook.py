@@ -117,4 +117,5 @@ def _previous(action: ActionView) -> Previous | None:
     last = action.last
     if last is None or last.round != action.round:
         return None
-    return Previous(number=last.number, planned_at=last.planned_at, released_at=last.started_at, untried=last.untried)
+    untried = min(last.untried, last.counts.pending)  # who is in flight counts against the cap already
+    return Previous(number=last.number, planned_at=last.planned_at, released_at=last.started_at, untried=untried)
