@@ -134,9 +134,7 @@ class Lane:
             if self._draining and self._in_flight == 0:
                 self._drained.set()
                 await asyncio.Event().wait()
-            if busy:
-                await self._workers.gather()
-            else:
+            if not busy:
                 await self._tools.clock.wait(self._nudge, self._wake_at(now))
 
     async def _look_around(self, now: datetime) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
 import structlog
 
@@ -15,8 +15,6 @@ from gateway.engine.crash import CrashPoints
 from gateway.engine.gatekeeper import Prepared
 from gateway.engine.metrics import SendMetrics
 from gateway.engine.rulings import Unreached
-
-GATHER_SECONDS: Final = 0.002  # less than most disks need for a commit
 
 
 class Attempt(NamedTuple):
@@ -98,11 +96,6 @@ class Workers:
     def put_back(self, attempts: list[Attempt]) -> None:
         """They could not be recorded; the next turn tries again."""
         self._finished = attempts + self._finished
-
-    async def gather(self) -> None:
-        """Wait a moment while most are still at work: a turn costs about as much for one result as for many."""
-        if self._sender.concurrency - len(self._idle) > len(self._finished):
-            await asyncio.sleep(GATHER_SECONDS)
 
     async def run(self) -> None:
         """All W of them, until cancelled."""
