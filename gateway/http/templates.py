@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from gateway.core.ids import MESSAGE, TEMPLATE, format_id, parse_id
@@ -158,30 +159,13 @@ class TemplateResource:
         order: RenderOrder = call.body or RenderOrder()
         if order.contact is not None:
             call.require("members.read")
-        trial = Trial(
-            contact=order.contact,
-            variables=order.variables,
-            parameters=order.parameters,
-            media=order.media,
-            sender=order.sender,
-            version=order.version,
-        )
-        return Answer(body=rendering_view(await self._trials.render(call.org, call.path["id"], trial)))
+        return Answer(body=rendering_view(await self._trials.render(call.org, call.path["id"], _trial(order))))
 
     async def test(self, call: Call) -> Answer:
         order: TestOrder = call.body
         if (order.to is None) == (order.contact is None):
             raise Invalid([Problem("/to", "Give either `to` or `contact`.")])
-        trial = Trial(
-            contact=order.contact,
-            to=order.to,
-            variables=order.variables,
-            parameters=order.parameters,
-            media=order.media,
-            sender=order.sender,
-            version=order.version,
-            requested_by=order.requested_by,
-        )
+        trial = replace(_trial(order), to=order.to, requested_by=order.requested_by)
         message = await self._trials.test(call.org, call.path["id"], trial, call.claim)
         shown = await self._log.show(call.org, message)
         if shown is None:
@@ -209,6 +193,17 @@ class TemplateResource:
     def _provider_view(self, template: StoredTemplate) -> ProviderTemplateView:
         sender = self._catalogue.sender_by_id(template.sender)
         return provider_view(template, None if sender is None else sender.name)
+
+
+def _trial(order: RenderOrder) -> Trial:
+    return Trial(
+        contact=order.contact,
+        variables=order.variables,
+        parameters=order.parameters,
+        media=order.media,
+        sender=order.sender,
+        version=order.version,
+    )
 
 
 def _draft(fields: TemplateFields) -> TemplateDraft:

@@ -128,7 +128,7 @@ class Judge:
 
     def _judge_unknown(self, action: Asked, name: str) -> None:
         """A person has resolved what could be: left are doubts about actions that were cancelled."""
-        if not (action.cancelled or action.was_cancelled):
+        if not action.was_cancelled:
             self._fault(f"unresolved: {name}")
 
     def _judge_single(self, single: Asked, books: Books) -> None:

@@ -61,7 +61,9 @@ def judged(
     """One action to Ada and Bob, as the books and the provider have it."""
     tally = Tally(scenario=scenario.name, random_kills=1)
     record = ledger or Ledger(starts=[0])
-    record.actions.append(Asked(tag="A1", may=Counter([ADA, BOB]), id="ba_1", cancelled=cancelled))
+    record.actions.append(
+        Asked(tag="A1", may=Counter([ADA, BOB]), id="ba_1", cancelled=cancelled, was_cancelled=cancelled)
+    )
     states = Counter(one["state"] for one in rows)
     books = Books(
         recipients={"A1": rows},
