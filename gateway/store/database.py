@@ -12,6 +12,7 @@ import sqlite3
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from queue import Empty, SimpleQueue
@@ -192,6 +193,7 @@ class Database:
         conn = self._conn
         answers: list[tuple[_Request, Any, BaseException | None]] = []
         try:
+            self._rollback()  # of a group before, whose own failed
             conn.execute("BEGIN IMMEDIATE")
             if len(group) == 1:
                 answers.append((group[0], group[0].operation(conn), None))
@@ -200,7 +202,8 @@ class Database:
             conn.execute("COMMIT")
         # Whatever goes wrong, nothing of the group is on disk and every caller must hear of it.
         except BaseException as exc:  # noqa: BLE001
-            self._rollback()
+            with suppress(sqlite3.Error):  # raised here it would end the thread, and whoever waits would wait for ever
+                self._rollback()
             failure = _unavailable(exc) if isinstance(exc, sqlite3.OperationalError) else exc
             answers = [(request, None, failure) for request in group]
         _complete(answers)

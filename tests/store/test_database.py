@@ -44,6 +44,29 @@ async def test_a_locked_database_is_reported_as_unavailable_and_recovers(databas
     ) == (1,)
 
 
+async def test_a_rollback_that_fails_leaves_nobody_waiting_and_is_made_up_for(database: Database) -> None:
+    refused = 0
+
+    def authorise(action: int, what: str | None, *rest: object) -> int:
+        nonlocal refused
+        if action == sqlite3.SQLITE_TRANSACTION and what == "ROLLBACK" and not refused:
+            refused += 1
+            return sqlite3.SQLITE_DENY
+        return sqlite3.SQLITE_OK
+
+    def failing(conn: sqlite3.Connection) -> None:
+        conn.set_authorizer(authorise)
+        conn.execute("INSERT INTO meta VALUES ('half', 'done')")
+        raise RuntimeError("an operation that fails")
+
+    async with asyncio.timeout(10):
+        with pytest.raises(RuntimeError, match="that fails"):
+            await database.write(failing)
+        await database.write(lambda conn: conn.execute("INSERT INTO meta VALUES ('whole', 'done')"))
+    rows = await database.read(lambda conn: conn.execute("SELECT name FROM meta WHERE value = 'done'").fetchall())
+    assert (refused, rows) == (1, [("whole",)])
+
+
 async def test_a_reader_cannot_write(database: Database) -> None:
     with pytest.raises(StoreUnavailable):
         await database.read(lambda conn: conn.execute("INSERT INTO meta VALUES ('a', 'x')"))
