@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Final
 
 import aiohttp
+import structlog
 
 from gateway.clock import Clock
 from gateway.core.delivery import Reply
@@ -30,6 +31,7 @@ class Poster:
         self._seconds = seconds
         self._room = asyncio.Semaphore(POSTS_MAX)
         self._session: aiohttp.ClientSession | None = None
+        self._log = structlog.get_logger("gateway.posting")
 
     async def __call__(self, url: str, body: bytes, headers: Mapping[str, str]) -> Reply:
         """Post JSON. Redirects are not followed: they are answers like others."""
@@ -43,6 +45,10 @@ class Poster:
         except TimeoutError:
             return Reply(status=None, detail=f"No answer within {self._seconds:g} s.")
         except (aiohttp.ClientError, OSError, ValueError) as exc:
+            return Reply(status=None, detail=_short(f"{type(exc).__name__}: {exc}"))
+        # A stranger answers: whatever a library makes of it is that receiver's trouble, not every receiver's.
+        except Exception as exc:  # noqa: BLE001
+            self._log.error("post_raised", exc_info=exc, may_quote=True)
             return Reply(status=None, detail=_short(f"{type(exc).__name__}: {exc}"))
 
     def refusal(self, url: str) -> str | None:

@@ -6,9 +6,11 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import timedelta
 
+import aiohttp
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
+from structlog.testing import capture_logs
 
 from gateway.core.delivery import Reply
 from gateway.posting import BODY_BYTES_MAX, Poster
@@ -141,6 +143,19 @@ async def test_no_answer_but_noise_is_a_failure(post: Poster) -> None:
         reply = await post(f"http://127.0.0.1:{port}/", b"{}", HEADERS)
     assert reply.status is None
     assert reply.detail
+
+
+async def test_a_defect_of_the_library_is_a_failure_of_this_post(
+    post: Poster, shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def broken(self: aiohttp.ClientSession, *args: object, **kwargs: object) -> None:
+        raise RuntimeError("a state that cannot be")
+
+    monkeypatch.setattr(aiohttp.ClientSession, "post", broken)
+    with capture_logs() as logs:
+        reply = await post(shop.url, b"{}", {})
+    assert (reply.status, reply.detail) == (None, "RuntimeError: a state that cannot be")
+    assert [line["event"] for line in logs] == ["post_raised"]
 
 
 @pytest.mark.parametrize(("after", "expected"), [("7", timedelta(seconds=7)), ("soon", None)])
