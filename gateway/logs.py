@@ -145,12 +145,15 @@ def _without_words(_logger: WrappedLogger, _method: str, event: EventDict) -> Ev
 
 
 def _chain(exc: BaseException | None) -> Iterator[BaseException]:
-    """An exception and those that it was raised from, the outermost first."""
+    """An exception and those that it gathers or was raised from, the outermost first."""
+    waiting = [] if exc is None else [exc]
     for _ in range(_CHAIN_MAX):
-        if exc is None:
+        if not waiting:
             return
-        yield exc
-        exc = exc.__cause__ or (None if exc.__suppress_context__ else exc.__context__)
+        yield (found := waiting.pop(0))
+        waiting += found.exceptions if isinstance(found, BaseExceptionGroup) else ()
+        before = found.__cause__ or (None if found.__suppress_context__ else found.__context__)
+        waiting += [] if before is None else [before]
 
 
 def _frames(exc: BaseException) -> str:

@@ -160,6 +160,23 @@ def test_exceptions_that_may_quote_a_message_lose_their_words_and_keep_their_pla
     assert text not in written
 
 
+def test_of_a_group_of_exceptions_each_keeps_its_place() -> None:
+    stream = Stream()
+    logs.configure("info", "json", stream)
+    gathered = []
+    for text in ("Dear Ann", "Dear Bob"):
+        try:
+            raise_quoting(text)
+        except RuntimeError as exc:
+            gathered.append(exc)
+    group = ExceptionGroup("two loops", gathered)
+    structlog.get_logger("gateway").error("loop_failed", exc_info=group, may_quote=True)
+    structlog.reset_defaults()
+    (event,) = stream.events()
+    assert event["exception"].count("in raise_quoting") == 4  # both, and what they were raised from
+    assert "Dear" not in event["exception"]
+
+
 def test_at_debug_they_keep_their_words() -> None:
     stream = Stream()
     logs.configure("debug", "json", stream)

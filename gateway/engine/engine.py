@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import Final
+from functools import partial
+from typing import Any, Final
 
 import structlog
 
@@ -28,6 +29,7 @@ from gateway.engine.provider_templates import ProviderTemplates
 from gateway.engine.reconciler import Reconciler
 from gateway.engine.scheduler import Scheduler
 from gateway.engine.singles import SingleFeed
+from gateway.engine.strangers import ask
 from gateway.engine.sweeper import Sweeper
 from gateway.engine.timetable import Timetable
 from gateway.engine.webhooks import Webhooks
@@ -155,7 +157,9 @@ class Engine:
 
     async def probe(self) -> str | None:
         """For readiness: None, or what is wrong."""
-        return None if self.running else "the loops are not running"
+        if not self.running:
+            return "the loops are not running"
+        return "; ".join(fault for lane in self._lanes.values() for fault in lane.faults) or None
 
     def nudge(self) -> None:
         """Rows were written: every loop looks now instead of at its next poll."""
@@ -167,19 +171,31 @@ class Engine:
         """Work until cancelled. Raises what a loop raises: a loop that fails is a bug, and the daemon restarts."""
         await self._reconciler.take_over()
         await self._timetable.pause_what_stood_still()
+        loops: dict[str, Callable[[], Coroutine[Any, Any, None]]] = {
+            "sweeper": self._sweeper.run,
+            "scheduler": self._scheduler.run,
+            "operations": self._operations.run,
+            "intake": self.intake.run,
+            "templates": self._templates.run,
+            "webhooks": self._webhooks.run,
+            "reconciler": self._reconciler.run,
+            "timetable": self._timetable.run,
+        }
+        for sender in self._catalogue.senders.values():
+            loops[f"sender {sender.name}"] = partial(self._run_sender, sender)
         async with AsyncExitStack() as stack:
             group = await stack.enter_async_context(asyncio.TaskGroup())
-            group.create_task(self._sweeper.run(), name="sweeper")
-            group.create_task(self._scheduler.run(), name="scheduler")
-            group.create_task(self._operations.run(), name="operations")
-            group.create_task(self.intake.run(), name="intake")
-            group.create_task(self._templates.run(), name="templates")
-            group.create_task(self._webhooks.run(), name="webhooks")
-            group.create_task(self._reconciler.run(), name="reconciler")
-            group.create_task(self._timetable.run(), name="timetable")
-            for sender in self._catalogue.senders.values():
-                group.create_task(self._run_sender(sender), name=f"sender {sender.name}")
+            for name, loop in loops.items():
+                group.create_task(self._heard(name, loop), name=name)
             self._running.set()
+
+    async def _heard(self, name: str, loop: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """Run a loop so that it cannot end unheard: its log line says which one it was before everything ends."""
+        try:
+            await ask(loop())
+        except Exception as exc:
+            self._log.error("loop_failed", loop=name, exc_info=exc, may_quote=True)
+            raise
 
     async def drain(self, seconds: float) -> None:
         """No new intents; wait for what is in flight, at most this long. Then `run` may be cancelled."""
@@ -204,7 +220,7 @@ class Engine:
         """An adapter that cannot open holds its own sender, never the daemon."""
         while True:
             try:
-                await sender.adapter.open()
+                await ask(sender.adapter.open())
                 return
             # A stranger's code: whatever it raises, the other senders go on.
             except Exception as exc:  # noqa: BLE001
@@ -220,7 +236,7 @@ class Engine:
         """What the adapter does to hear from its provider by itself; one that breaks down is started again."""
         while True:
             try:
-                await sender.adapter.run(self.intake.deliverer(sender))
+                await ask(sender.adapter.run(self.intake.deliverer(sender)))
                 return
             # A stranger's code: whatever it raises, this sender still sends, and the others do too.
             except Exception as exc:  # noqa: BLE001

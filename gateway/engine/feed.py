@@ -10,10 +10,11 @@ from datetime import UTC, datetime, timedelta
 from typing import Final
 
 import msgspec
+import structlog
 
 from gateway.core.content import MessageContent
 from gateway.core.drip import claimable
-from gateway.core.ids import ActionId
+from gateway.core.ids import ACTION, ActionId, format_id
 from gateway.core.schedule import Schedule
 from gateway.core.window import next_opening, zone_named
 from gateway.engine.catalogue import Sender
@@ -31,6 +32,7 @@ AT_ONCE: Final = 32  # candidates judged before others have their turn: about a 
 LONG_AGO: Final = datetime(1970, 1, 1, tzinfo=UTC)
 FRESH: Final = timedelta(seconds=10)  # so long what the policies said holds: a slow sender has minutes of work ahead
 STORE_RETRY: Final = timedelta(seconds=1)  # a database that could not be read is read again after this
+FAULT_RETRY: Final = timedelta(seconds=5)  # a defect that stopped a read may strike again: not at full speed
 POLICY_FAILURES_MAX: Final = 5  # in a row; then the action pauses
 
 
@@ -54,6 +56,7 @@ class Feed:
         self.refused: list[RefusedRecipient] = []
         self.deferred: list[DeferredRecipient] = []
         self.policy_fault: PolicyFailed | None = None
+        self.fault: str | None = None  # why nobody can be read, as a sentence; until a read succeeds
         self._policy_failures = 0
         self._sender = sender
         self._gatekeeper = gatekeeper
@@ -66,6 +69,8 @@ class Feed:
         self._taken: set[int] = set()
         self._moved = False  # somebody was taken since it last came to rest
         self._reading: asyncio.Task[None] | None = None
+        self._resumes_at: datetime | None = None  # nothing is read before
+        self._log = structlog.get_logger("gateway.feed")
 
     @property
     def dripped(self) -> bool:
@@ -182,6 +187,9 @@ class Feed:
         """Start reading on, if little is prepared and there is something to read."""
         if self._reading is not None or len(self.ready) >= LOW_WATER or self.policy_fault is not None:
             return
+        # A clock that was set back must not make the pause longer than it was meant.
+        if self._resumes_at is not None and now < self._resumes_at <= now + FAULT_RETRY:
+            return
         over = self._later_at is not None and self._later_at <= now
         if over or not self._dry:
             self._reading = asyncio.create_task(self._read(now, over))
@@ -201,9 +209,23 @@ class Feed:
         except StoreUnavailable:
             self.waits_until(now + STORE_RETRY)  # whoever was waiting still does
             self._dry = True  # until it is roused, at the next look around
+        # Whatever else it is, it would end in this task unheard, and with it whoever was read and not yet judged.
+        except Exception as exc:  # noqa: BLE001
+            self._note_fault(exc, now)
+        else:
+            self.fault = None
         finally:
             self._reading = None
             self._wake()
+
+    def _note_fault(self, exc: Exception, now: datetime) -> None:
+        """A defect, ours or a plugin's: everybody who waits is read again after a pause, until it is gone."""
+        action = format_id(ACTION, self.action.id)
+        self.fault = f"the recipients of {action} cannot be read: {type(exc).__name__}"
+        self._resumes_at = now + FAULT_RETRY
+        self.rewind()
+        self.waits_until(LONG_AGO)
+        self._log.error("recipients_not_read", action=action, exc_info=exc, may_quote=True)
 
     async def _read_on(self, now: datetime) -> None:
         self._dry = True  # before the read, so that a `rouse` in the meantime is not lost

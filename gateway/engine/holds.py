@@ -17,6 +17,7 @@ from gateway.engine.action_requests import ContentRequest
 from gateway.engine.catalogue import Sender
 from gateway.engine.metrics import SendMetrics
 from gateway.engine.singles import SingleDraft, SingleMessages
+from gateway.engine.strangers import ask
 from gateway.errors import StoreUnavailable
 from gateway.store.senders import HoldState, SenderStore
 from gateway.store.space import Space
@@ -130,7 +131,7 @@ async def check(adapter: Adapter[Any]) -> str | None:
     """The adapter's own check, bounded in time. None: healthy; else a sentence."""
     try:
         async with asyncio.timeout(CHECK_SECONDS):
-            return await adapter.check()
+            return await ask(adapter.check())
     except TimeoutError:
         return f"no answer within {CHECK_SECONDS:g} s"
     # The adapter is a stranger's code; whatever it raises means that the sender is not well.

@@ -15,7 +15,7 @@ from typing import Final
 import structlog
 
 from gateway.clock import Clock
-from gateway.contract import CallbackAnswer, CallbackRequest, Deliver, Event, Inbound
+from gateway.contract import CallbackAnswer, CallbackRequest, Deliver, Event, Inbound, TemplateChange
 from gateway.core.ids import SenderId
 from gateway.engine.catalogue import Catalogue, Sender
 from gateway.engine.cleaning import Cleaner
@@ -105,6 +105,7 @@ class Intake:
         self._look = look
         self._released = released
         self._remembered: deque[Reading] = deque(maxlen=REMEMBERED_MAX)
+        self._stopped: deque[tuple[SenderId, TemplateChange]] = deque()  # templates whose users are not all paused yet
         self._look_back = True  # rows of an earlier process, or more than are remembered
         self._nudge = asyncio.Event()
         self._senders = {sender.id: sender for sender in catalogue.senders.values()}
@@ -155,6 +156,7 @@ class Intake:
         while True:
             now = self._clock.now()
             try:
+                await self._pause_users()
                 readings = await self._next()
                 if readings:
                     await self._apply(readings)
@@ -228,16 +230,21 @@ class Intake:
     async def _after(self, applied: Applied) -> None:
         self._crash.passed("receipt_merged")
         self._metrics.applied(applied.merged, applied.parked, applied.inbound)
-        for sender, change in applied.stopped_templates:
-            for action in await self._templates.users_of(sender, change):
-                detail = (
-                    f"Template {change.name!r} ({change.language}) is {change.status}: {change.reason or 'no reason'}"
-                )
-                await self._releases.pause(action, "template_unavailable", detail, self._clock.now())
+        self._stopped += applied.stopped_templates
         if applied.looks:
             self._look()
         if applied.replies:
             self._released()
+        await self._pause_users()
+
+    async def _pause_users(self) -> None:
+        """The callbacks that stopped these templates count as applied: nobody else remembers what is not done yet."""
+        while self._stopped:
+            sender, change = self._stopped[0]
+            detail = f"Template {change.name!r} ({change.language}) is {change.status}: {change.reason or 'no reason'}"
+            for action in await self._templates.users_of(sender, change):
+                await self._releases.pause(action, "template_unavailable", detail, self._clock.now())
+            self._stopped.popleft()
 
     def _read(self, callback: Callback) -> Reading:
         sender = self._senders.get(callback.sender)

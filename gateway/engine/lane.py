@@ -20,6 +20,7 @@ from gateway.clock import Clock
 from gateway.core.ids import ActionId
 from gateway.engine.catalogue import Sender
 from gateway.engine.composing import Composer
+from gateway.engine.consequences import Consequences
 from gateway.engine.crash import CrashPoints
 from gateway.engine.feed import Feed, Settling
 from gateway.engine.gatekeeper import Gatekeeper, Prepared
@@ -41,7 +42,6 @@ from gateway.store.turns import TurnStore
 POLL: Final = timedelta(seconds=1)  # rows written by another process are noticed within this
 LEASE_SPARE: Final = timedelta(seconds=60)  # a lease outlives the deadline of its attempt by this much
 STORE_RETRY: Final = timedelta(seconds=1)  # a full or locked disk is tried again this often
-UNREACHED_MAX: Final = 5  # attempts in a row that reached nobody; then the sender is held and probed
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,8 +83,8 @@ class Lane:
         self._nudge = asyncio.Event()
         self._workers = Workers(sender, tools.crash, tools.metrics, self._nudge.set)
         self._pace = Pace(sender, tools.clock.now())
+        self._consequences = Consequences(hold, tools.releases)
         self._in_flight = 0
-        self._unreached = 0
         self._draining = False
         self._drained = asyncio.Event()
         self._poll_at: datetime | None = None
@@ -110,6 +110,11 @@ class Lane:
         self._nudge.set()
         await self._drained.wait()
 
+    @property
+    def faults(self) -> list[str]:
+        """For readiness: the actions whose recipients cannot be read, a sentence for each."""
+        return [feed.fault for feed in self._feeds.values() if feed.fault is not None]
+
     async def run(self) -> None:
         """Run until cancelled. Attempts that are cancelled with it are recorded as unknown at the next start."""
         now = self._tools.clock.now()
@@ -124,6 +129,8 @@ class Lane:
             try:
                 await self._look_around(now)
                 await self._pause_faulty(now)
+                if await self._consequences.carry_out(now):
+                    self._poll_at = None
                 busy = await self._turn(now)
                 if not busy:
                     await self._tell_rest()
@@ -131,7 +138,7 @@ class Lane:
                 self._log.warning("store_unavailable", detail=str(exc))
                 await self._tools.clock.wait(asyncio.Event(), now + STORE_RETRY)
                 continue
-            if self._draining and self._in_flight == 0:
+            if self._draining and self._in_flight == 0 and self._consequences.over:
                 self._drained.set()
                 await asyncio.Event().wait()
             if not busy:
@@ -200,7 +207,7 @@ class Lane:
             self._workers.put_back(finished)
             raise
         self._after_commit(now, decisions, batch, granted, settled)
-        await self._act_on(decisions, now)
+        self._consequences.add(decisions)
         return True
 
     def _decide(self, finished: Sequence[Attempt], now: datetime) -> list[tuple[Prepared, Decision]]:
@@ -360,27 +367,14 @@ class Lane:
         elif decision.ruling.event.value == "return":
             feed.rewind(prepared.candidate.seq)
 
-    async def _act_on(self, decisions: Sequence[tuple[Prepared, Decision]], now: datetime) -> None:
-        """Hold the sender, pause an action: what the answers ask for beyond their own message."""
-        for prepared, decision in decisions:
-            if decision.hold is not None:
-                await self._hold.hold(decision.hold.kind, decision.hold.detail, now, decision.hold.after)
-            if decision.pause is not None and prepared.action is not None:
-                await self._tools.releases.pause(prepared.action, "template_unavailable", decision.pause, now)
-                self._poll_at = None
-            self._unreached = 0 if decision.healthy else self._unreached + 1
-            if self._unreached >= UNREACHED_MAX and not self._hold.held:
-                self._unreached = 0
-                await self._hold.hold("outage", decision.ruling.reason or "the provider cannot be reached", now, None)
-
     async def _pause_faulty(self, now: datetime) -> None:
         """Pause the actions whose messages a policy could not judge, several times in a row."""
         for feed in self._feeds.values():
-            if feed.policy_fault is not None:
-                fault, feed.policy_fault = feed.policy_fault, None
-                await self._tools.releases.pause(
-                    feed.action.id, "policy_error", f"Policy {fault.policy!r} failed: {fault.detail}", now
-                )
+            fault = feed.policy_fault
+            if fault is not None:
+                detail = f"Policy {fault.policy!r} failed: {fault.detail}"
+                await self._tools.releases.pause(feed.action.id, "policy_error", detail, now)
+                feed.policy_fault = None
                 self._poll_at = None
 
     def _feed_of(self, prepared: Prepared) -> Feed | None:

@@ -17,6 +17,7 @@ from gateway.core.ids import TEMPLATE, ActionId, OrgId, SenderId, parse_id
 from gateway.engine.action_requests import ContentRequest
 from gateway.engine.catalogue import Catalogue, Sender
 from gateway.engine.findings import Findings
+from gateway.engine.strangers import ask
 from gateway.errors import StoreUnavailable
 from gateway.store.templates import StoredTemplate, TemplateFilter, TemplateStore
 
@@ -53,7 +54,7 @@ class ProviderTemplates:
         """Ask one provider. What is wrong, and then everything that is known stays; None if it answered."""
         try:
             async with asyncio.timeout(SYNC_SECONDS):
-                found = await sender.adapter.templates()
+                found = await ask(sender.adapter.templates())
         # A stranger's code and a distant machine: whatever it is, what is known stays.
         except Exception as exc:  # noqa: BLE001
             self._log.warning("templates_not_listed", sender=sender.name, error=f"{type(exc).__name__}: {exc}")

@@ -21,6 +21,7 @@ from gateway.engine.catalogue import Catalogue, Sender
 from gateway.engine.composing import Composer, ContentPolicyFailed
 from gateway.engine.rendering import verbatim
 from gateway.engine.rulings import AGED
+from gateway.engine.strangers import ask
 from gateway.errors import StoreUnavailable
 from gateway.store.codec import micros_of
 from gateway.store.receipts import STATUSES, ReceiptContext
@@ -112,7 +113,7 @@ class Reconciler:
         )
         try:
             async with door, asyncio.timeout(LOOKUP_SECONDS):
-                return await sender.adapter.lookup(question)
+                return await ask(sender.adapter.lookup(question))
         # A failed question leaves the message as it is; the adapter is a stranger's code and may raise anything.
         except Exception as exc:  # noqa: BLE001
             self._log.warning("lookup_failed", sender=sender.name, error=type(exc).__name__)

@@ -114,6 +114,8 @@ class Workers:
             prepared = self._jobs.popleft() if self._jobs else await self._next(loop)
             started = loop.time()
             outcome = await self._attempt(prepared, me, started)
+            if me.cancelling():  # and the adapter has swallowed it
+                raise asyncio.CancelledError
             self._crash.passed("provider_answered")
             self._metrics.answered(self._sender.name, outcome, loop.time() - started)
             self._finished.append(Attempt(prepared, outcome))
@@ -133,9 +135,13 @@ class Workers:
             finally:
                 late = self._deadlines.end(me)
         except asyncio.CancelledError:
-            if not late:
+            if late:
+                return Unknown(reason=f"no answer within {self._sender.deadline.total_seconds():g} s")
+            if me.cancelling():
                 raise
-            return Unknown(reason=f"no answer within {self._sender.deadline.total_seconds():g} s")
+            # A library's own: it would end this worker in silence, and its place among the W would never be free again.
+            self._log.error("adapter_cancelled_itself")
+            return Unknown(reason="the adapter cancelled itself")
         except NotSent as exc:
             return Unreached(reason=str(exc) or "the provider could not be reached")
         # Whatever else an adapter raises, the message may have left: that is `unknown`, never `failed`.

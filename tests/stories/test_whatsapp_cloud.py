@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 
+from gateway.errors import StoreUnavailable
+from gateway.store.releases import Releases
 from gateway.testing.clock import FakeClock
 from gateway.testing.meta_simulator import MetaSimulator, ReceiptTrouble
 from tests.stories.conftest import MONDAY, PUBLIC_URL, Story, story_in
@@ -109,6 +111,30 @@ async def test_a_template_that_meta_pauses_in_mid_run_pauses_the_action_and_burn
     await told.story.advance(timedelta(hours=2), timedelta(hours=1))
     await told.settle()
     assert (await told.story.books(action))["counts"] == {"total": 4, "succeeded": 4}
+
+
+async def test_a_stop_of_a_template_is_not_forgotten_when_the_pause_cannot_be_written(
+    told: CloudStory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pause, failures = Releases.pause, 1
+
+    async def pausing(self: Releases, *args: Any) -> Any:
+        nonlocal failures
+        if failures:
+            failures -= 1
+            raise StoreUnavailable("The disk does not answer.")
+        return await pause(self, *args)
+
+    monkeypatch.setattr(Releases, "pause", pausing)
+    await told.people(4)
+    action = await told.template_all({"mode": "drip", "drip": {"batch_quantity": 2, "repeat_after": "1h"}})
+    await told.settle()
+    (template,) = told.meta.templates
+    await told.meta.change_template(template, "PAUSED")
+    await told.settle()
+    await told.story.advance(timedelta(seconds=2), timedelta(seconds=1))
+    books = await told.story.books(action)
+    assert (failures, books["status"], books["pause_reason"]) == (0, "paused", "template_unavailable")
 
 
 async def test_who_stops_marketing_in_whatsapp_gets_no_more_of_it_but_everything_else(told: CloudStory) -> None:
