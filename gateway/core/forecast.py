@@ -14,6 +14,7 @@ from datetime import UTC, datetime, time, timedelta, tzinfo
 from types import MappingProxyType
 from typing import Final
 
+from gateway.core.bucket import Bucket
 from gateway.core.drip import Exhausted, Missed, Previous, Release, Wait, claimable, closes_at, next_step
 from gateway.core.places import Places
 from gateway.core.schedule import Schedule
@@ -63,6 +64,7 @@ def forecast(
     sent_today: int,
     limit: int,
     burst: float = 1,
+    tokens: float | None = None,
     cap_zone: str | None = None,
     running: Mapping[str, Sequence[int]] = MappingProxyType({}),
 ) -> Forecast:
@@ -70,13 +72,16 @@ def forecast(
 
     `waiting` are those whom `next_step` only counts: their places in the snapshot, ascending, by time zone. `running`:
     in time zone mode `contact`, those of the last batch who were not tried yet.
-    `rate`: messages a second, None for no limit; so many as `burst` may go at once after a rest. `daily_cap`: messages
-    a day of `cap_zone` (None: the schedule's), None for no limit; `sent_today` counts against it. At most `limit`
+    `rate`: messages a second, None for no limit; so many as `burst` may go at once after a rest, and so many as
+    `tokens` (None: `burst`) now. `daily_cap`: messages a day of `cap_zone` (None: the schedule's), None for no limit;
+    `sent_today` counts against it. At most `limit`
     batches are listed, all are counted. A missed one-off has no batches.
     """
     zone = zone_named(schedule.time_zone) or UTC
     days = zone_named(cap_zone or schedule.time_zone) or zone
-    sender = _Sender(rate, burst, daily_cap, days, now, sent_today)
+    left = burst if tokens is None else tokens
+    bucket = None if rate is None else Bucket(rate=rate, burst=burst, tokens=left, at=now)
+    sender = _Sender(bucket, daily_cap, days, now, sent_today)
     walk = _Walk(schedule, since, last_number, Places(waiting), sender)
     listed: list[PlannedBatch] = []
     count, first_at, last_at = 0, None, None
@@ -97,13 +102,9 @@ def forecast(
 class _Sender:
     """A sender that sends at its rate, up to its cap in each day. `work` counts the steps of its calculations."""
 
-    def __init__(
-        self, rate: float | None, burst: float, cap: int | None, zone: tzinfo, now: datetime, sent_today: int
-    ) -> None:
+    def __init__(self, bucket: Bucket | None, cap: int | None, zone: tzinfo, now: datetime, sent_today: int) -> None:
         self.work = 0
-        self._rate = rate
-        self._burst = self._tokens = burst
-        self._tokens_at = now
+        self._bucket = bucket
         self._cap = cap
         self._zone = zone
         self._sent = sent_today
@@ -112,11 +113,12 @@ class _Sender:
 
     @property
     def never_sends(self) -> bool:
-        return (self._rate is not None and self._rate <= 0) or (self._cap is not None and self._cap <= 0)
+        without_rate = self._bucket is not None and self._bucket.rate <= 0
+        return without_rate or (self._cap is not None and self._cap <= 0)
 
     def free_at(self, at: datetime) -> datetime:
         """When the rate and the cap let the next message go, from `at` on."""
-        at += self._duration(1, at)
+        at = self._ready(1, at)
         self._turn_day(at)
         return self._day_end if self._spent else at
 
@@ -145,8 +147,9 @@ class _Sender:
         """Send as many as `fitting` has allowed. When the last one went."""
         self._sent += number
         self.work += 1
-        left, end = self._left(cursor), cursor + self._duration(number, cursor)
-        self._tokens, self._tokens_at = max(0.0, left - number), end
+        end = self._ready(number, cursor)
+        if self._bucket is not None:
+            self._bucket = self._bucket.refilled(cursor).spent(number).refilled(end)
         return end
 
     def fitting(self, cursor: datetime, bound: datetime) -> int:
@@ -159,20 +162,19 @@ class _Sender:
         if self._cap is not None:
             bound = min(bound, self._day_end)
             numbers.append(self._cap - self._sent)
-        if self._rate is not None:
-            numbers.append(math.ceil((bound - cursor).total_seconds() * self._rate + self._left(cursor)) - 1)
+        if self._bucket is not None:
+            numbers.append(self._bucket.refilled(cursor).coming_before(bound))
         number = min(numbers)
         return max(1, int(number)) if math.isfinite(number) else 1 << 62
 
-    def _duration(self, number: int, at: datetime) -> timedelta:
-        """How long it takes from `at` until the last of so many may go."""
-        if self._rate is None or number <= (left := self._left(at)):
-            return timedelta()
-        return timedelta(seconds=min((number - left) / self._rate, _AHEAD_MAX.total_seconds()))
-
-    def _left(self, at: datetime) -> float:
-        """The tokens in the bucket."""
-        return min(self._burst, self._tokens + (at - self._tokens_at).total_seconds() * (self._rate or 0))
+    def _ready(self, number: int, at: datetime) -> datetime:
+        """When the last of so many may go, from `at` on."""
+        if self._bucket is None:
+            return at
+        bucket = self._bucket.refilled(at)
+        if number - bucket.tokens > bucket.rate * _AHEAD_MAX.total_seconds():
+            return at + _AHEAD_MAX
+        return bucket.holds_at(number)
 
     def _turn_day(self, at: datetime) -> None:
         if at >= self._day_end:
@@ -257,8 +259,9 @@ class _Walk:
         if sent:
             self.ends_at = end
         if sent < untried:
-            # Their places do not matter: they are of no zone.
-            self._waiting.give_back("", range(untried - sent))
+            # Their places do not matter, where there is one zone for all; they only must not be anybody else's.
+            first = self._waiting.end
+            self._waiting.give_back("", range(first, first + untried - sent))
         return end
 
     def _run(self, release: Release, at: datetime) -> PlannedBatch:

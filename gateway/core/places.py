@@ -19,6 +19,11 @@ class Places:
         """How many wait in each zone; none without anybody."""
         return {zone: each.left for zone, each in self._zones.items() if each.left}
 
+    @property
+    def end(self) -> int:
+        """A place behind everybody's."""
+        return max((each.last for each in self._zones.values()), default=-1) + 1
+
     def take(self, quantity: int, zones: Collection[str] | None) -> dict[str, int]:
         """Take the first `quantity` of these zones (None: of all), as a release does. How many of each it took."""
         wanted = {zone: each for zone, each in self._zones.items() if each.left and (zones is None or zone in zones)}

@@ -43,6 +43,7 @@ from gateway.store.idempotency import Claim
 from gateway.store.previews import PreviewStore
 from gateway.store.recipient_reads import RecipientReads, RecipientView
 from gateway.store.resolutions import ResolutionStore
+from gateway.store.senders import SenderStore
 
 RETRYABLE: Final = (
     RecipientState.FAILED,
@@ -78,7 +79,8 @@ class BulkActions:
         self._clock = clock
         self._limits = limits or ActionLimits()
         self._nudge = nudge
-        self._outlook = Outlook(self._reads, catalogue, DailyCaps(Allowances(database, clock), catalogue, clock))
+        caps = DailyCaps(Allowances(database, clock), catalogue, clock)
+        self._outlook = Outlook(self._reads, catalogue, caps, SenderStore(database))
         self._creation = Creation(
             self._store,
             self._reads,

@@ -381,12 +381,12 @@ class Lane:
         return None if prepared.action is None else self._feeds.get(prepared.action)
 
     def _wake_at(self, now: datetime) -> datetime:
-        """When to look again if nobody nudges: the next poll, retry, token."""
+        """When to look again if nobody nudges: the next poll, retry, token, or midnight where a cap is spent."""
+        sources: list[Feed | SingleFeed] = [self._singles, *self._feeds.values()]
         instants = [now + POLL]
-        instants += [at for feed in self._feeds.values() if (at := feed.later_at) is not None and at > now]
-        fronts = [feed.ready[0].cost for feed in self._feeds.values() if feed.ready]
+        instants += [at for source in sources if (at := source.later_at) is not None and at > now]
+        fronts = [source.ready[0].cost for source in sources if source.ready]
         if fronts and self._in_flight < self.sender.concurrency and not self._hold.held:
-            ready = self._pace.bucket.ready_at(min(fronts))
-            if ready > now:
-                instants.append(ready)
-        return max(min(instants), now + timedelta(milliseconds=1))
+            ready = self._pace.ready_at(now, min(fronts))
+            instants += [ready] if ready > now else []
+        return min(instants)

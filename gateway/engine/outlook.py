@@ -14,7 +14,9 @@ from gateway.core.schedule import Schedule
 from gateway.core.states import FINAL_ACTIONS, ActionStatus
 from gateway.engine.caps import DailyCaps
 from gateway.engine.catalogue import Catalogue, Sender
+from gateway.engine.pace import Pace
 from gateway.store.action_reads import ActionReads, ActionView, Places
+from gateway.store.senders import SenderStore
 
 BATCHES_DEFAULT: Final = 50
 BATCHES_MAX: Final = 1_000
@@ -22,11 +24,12 @@ BATCHES_MAX: Final = 1_000
 NOTHING: Final = Forecast(batches=(), batch_count=0, first_at=None, last_at=None, ends_at=None)
 
 
-class _Pace(TypedDict):
+class _PaceArguments(TypedDict):
     """How fast a sender may send, as arguments of `forecast`."""
 
     rate: float | None
     burst: float
+    tokens: float | None
     daily_cap: int | None
     sent_today: int
     cap_zone: str | None
@@ -35,8 +38,9 @@ class _Pace(TypedDict):
 class Outlook:
     """Forecasts. One for the life of the daemon; it keeps nothing."""
 
-    def __init__(self, reads: ActionReads, catalogue: Catalogue, caps: DailyCaps) -> None:
+    def __init__(self, reads: ActionReads, catalogue: Catalogue, caps: DailyCaps, senders: SenderStore) -> None:
         self._reads = reads
+        self._senders = senders
         self._catalogue = catalogue
         self._caps = caps
 
@@ -61,7 +65,7 @@ class Outlook:
             running=running,
             last_number=0 if action.last is None else action.last.number,
             limit=limit,
-            **await self._pace(sender),
+            **await self._pace(sender, now),
         )
 
     async def of_new(
@@ -81,7 +85,7 @@ class Outlook:
             waiting=waiting,
             last_number=0,
             limit=limit,
-            **await self._pace(sender),
+            **await self._pace(sender, now),
         )
 
     async def _waiting(self, action: ActionView, schedule: Schedule) -> tuple[Places, Places]:
@@ -99,13 +103,16 @@ class Outlook:
         coming = range(last + 1, last + 1 + action.not_yet_taken)
         return {**found, schedule.time_zone: [*found.get(schedule.time_zone, ()), *coming]}, running
 
-    async def _pace(self, sender: Sender | None) -> _Pace:
+    async def _pace(self, sender: Sender | None, now: datetime) -> _PaceArguments:
         if sender is None:
-            return {"rate": None, "burst": 1, "daily_cap": None, "sent_today": 0, "cap_zone": None}
+            return {"rate": None, "burst": 1, "tokens": None, "daily_cap": None, "sent_today": 0, "cap_zone": None}
         cap = (await self._caps.of(sender.org)).tightest(sender)
+        pace = Pace(sender, now)
+        pace.restore(await self._senders.pace(sender.id, pace.day), now)
         return {
             "rate": sender.rate,
             "burst": sender.burst,
+            "tokens": pace.bucket.tokens,
             "daily_cap": cap.most,
             "sent_today": cap.sent,
             "cap_zone": sender.org.time_zone,

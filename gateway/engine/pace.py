@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import datetime, time, timedelta
+from typing import Final
 from zoneinfo import ZoneInfo
 
 from gateway.core.bucket import Bucket
@@ -13,7 +14,8 @@ from gateway.engine.catalogue import Sender
 from gateway.store.senders import Pace as StoredPace
 from gateway.store.turn import Granted
 
-SOON = timedelta(seconds=1)  # a shorter wait for a token is not worth telling
+SOON: Final = timedelta(seconds=1)  # a shorter wait for a token is not worth telling
+TOGETHER: Final = timedelta(milliseconds=1)  # tokens that come quicker than this are waited for together
 
 
 def next_midnight(now: datetime, zone: ZoneInfo) -> datetime:
@@ -61,10 +63,21 @@ class Pace:
 
     def why_waiting(self, now: datetime, cost: int) -> tuple[WaitReason | None, datetime | None]:
         """Why a message of this cost cannot go now, and until when; (None, None) if it can, or nearly."""
-        if any(sent >= cap for cap, sent in self._caps()):
-            return WaitReason.DAILY_CAP, next_midnight(now, self._zone)
-        ready = self.bucket.refilled(now).ready_at(cost)
+        ready = self.ready_at(now, cost)
+        if self._spent_today:
+            return WaitReason.DAILY_CAP, ready
         return (WaitReason.RATE, ready) if ready - now > SOON else (None, None)
+
+    def ready_at(self, now: datetime, cost: int) -> datetime:
+        """When a message of this cost may go, as far as is known now: at midnight where a cap is spent."""
+        ready = self.bucket.refilled(now).ready_at(cost)
+        if ready > now and self.bucket.rate * TOGETHER.total_seconds() > 1:
+            ready = max(ready, now + TOGETHER)
+        return max(ready, next_midnight(now, self._zone)) if self._spent_today else ready
+
+    @property
+    def _spent_today(self) -> bool:
+        return any(sent >= cap for cap, sent in self._caps())
 
     def _caps(self) -> Iterator[tuple[int, int]]:
         """Each daily cap there is, and what counts against it."""

@@ -235,6 +235,11 @@ class SingleFeed:
         self._look = True
         self._later_at: datetime | None = None
 
+    @property
+    def later_at(self) -> datetime | None:
+        """When the next of those who wait for a retry may go."""
+        return self._later_at
+
     def rouse(self) -> None:
         """There may be new ones."""
         self._look = True

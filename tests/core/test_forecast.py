@@ -39,6 +39,7 @@ def foresee(
     *,
     rate: float | None = None,
     burst: float = 1,
+    tokens: float | None = None,
     cap: int | None = None,
     sent_today: int = 0,
     previous: Previous | None = None,
@@ -55,6 +56,7 @@ def foresee(
         last_number=previous.number if previous else 0,
         rate=rate,
         burst=burst,
+        tokens=tokens,
         daily_cap=cap,
         sent_today=sent_today,
         limit=limit,
@@ -148,6 +150,20 @@ def test_running_batch_is_waited_for() -> None:
     assert [(batch.number, batch.at) for batch in found.batches] == [(5, MONDAY + HOUR)]
     done = foresee(drip("1h", 10), 0, rate=2.0, previous=last)
     assert (done.batch_count, done.first_at, done.ends_at) == (0, None, MONDAY + HOUR - timedelta(seconds=0.5))
+
+
+def test_the_rest_of_a_running_batch_goes_back_beside_those_who_wait() -> None:
+    """They are three more people, not the first three of those who are in no batch yet."""
+    last = Previous(number=4, planned_at=MONDAY, released_at=MONDAY, untried=3)
+    closed = MONDAY + 8 * HOUR
+    found = foresee(drip("1h", 2, OFFICE), 4, previous=last, now=closed)
+    assert [batch.quantity for batch in found.batches] == [2, 2, 2, 1]
+    assert found.batches[0].at == MONDAY + timedelta(days=1)
+
+
+def test_tokens_that_are_missing_now_delay_the_first_batch() -> None:
+    (found,) = foresee(drip("1h", 2), 2, rate=0.5, tokens=0).batches
+    assert (found.at, found.takes) == (MONDAY, timedelta(seconds=4))
 
 
 def test_missed_one_off_has_no_batches() -> None:

@@ -368,6 +368,34 @@ async def test_the_daily_cap_stops_until_the_next_local_day(
     await world.kill()
 
 
+async def test_the_day_of_a_cap_begins_at_midnight_not_at_the_next_poll(
+    database: Database, clock: FakeClock, ids: IdSequence
+) -> None:
+    world = World(database, clock, ids, daily_cap=3)
+    await world.start()
+    await world.contacts(5)
+    await world.create(NOW)
+    await world.advance(timedelta(hours=16) - timedelta(milliseconds=400))
+    assert len(world.provider.sent) == 3
+    await world.advance(timedelta(milliseconds=400))
+    assert len(world.provider.sent) == 5
+    await world.kill()
+
+
+async def test_a_token_is_used_in_the_microsecond_in_which_it_comes(
+    database: Database, clock: FakeClock, ids: IdSequence
+) -> None:
+    """A third of a second is no whole number of them: what is rounded must not cost a second until the next poll."""
+    world = World(database, clock, ids, rate=3.0, burst=1.0)
+    await world.start()
+    await world.contacts(4)
+    await world.create(NOW)
+    for micros in (333_333, 333_333, 333_334):
+        await world.advance(timedelta(microseconds=micros))
+    assert len(world.provider.sent) == 4
+    await world.kill()
+
+
 async def test_a_window_that_closes_takes_back_who_was_not_tried(
     database: Database, clock: FakeClock, ids: IdSequence
 ) -> None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
+from zoneinfo import ZoneInfo
 
 from gateway.core.forecast import Forecast
 from gateway.core.ids import ActionId
@@ -17,6 +18,7 @@ from gateway.engine.action_requests import (
     RecipientsRequest,
     ScheduleRequest,
 )
+from gateway.engine.pace import next_midnight
 from gateway.store.codec import from_micros, to_micros
 from tests.simulation.world import OPERATOR, ORG, Conditions, World
 
@@ -25,68 +27,96 @@ WINDOWS: Final = (None, ["09:00", "17:00"], ["22:00", "02:00"], ["01:30", "03:30
 DAYS: Final = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 # Nights on which clocks are changed, on both halves of the earth, and days on which nothing happens.
 STARTS: Final = ("2026-03-06", "2026-03-27", "2026-04-03", "2026-06-12", "2026-10-02", "2026-10-23", "2026-10-30")
-JUMPS_MAX: Final = 2_000
-DAY_SECONDS: Final = 86_400
-STILL_MAX: Final = 10  # seconds without a message, though somebody waits: the day's messages are spent
+JUMPS_MAX: Final = 50_000
+ASKED_MAX: Final = 6  # forecasts of one run
+ASKED_OFTEN: Final = 0.02
+WATCHED: Final = timedelta(seconds=5)  # after a message, or an instant that was due: longer than the rate keeps it up
+
+
+Batches = list[tuple[datetime, int]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Told:
+    """A forecast, when it was asked for, and the batches that came after it."""
+
+    at: datetime
+    said: Batches
+    came: Batches
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Compared:
-    """One random schedule: what was said, what came, and what it was."""
+    """One random schedule: what was said at its start and later on, what came, and what it was."""
 
-    said: list[tuple[datetime, int]]
-    came: list[tuple[datetime, int]]
-    capped: bool
+    told: list[Told]
     about: str
+
+    @property
+    def wrong(self) -> list[Told]:
+        """To the contact and the microsecond."""
+        return [told for told in self.told if told.said != told.came]
 
 
 def compare(seed: int, folder: Path, template: Path) -> Compared:
-    """Create a drip, take its forecast, let everything run."""
+    """Create a drip, take its forecast, let everything run, and take it again here and there."""
     chance = random.Random(f"forecast {seed}")
     world = World(folder, template, chance, _conditions(chance))
     try:
         start = datetime.fromisoformat(f"{chance.choice(STARTS)}T00:00:00+00:00")
-        world.timeline.jump(start + timedelta(minutes=chance.randrange(48 * 60)) - world.timeline.wall)
+        start += timedelta(microseconds=chance.randrange(48 * 3_600_000_000))
+        world.timeline.jump(start - world.timeline.wall)
         _do(world, world.life.database.write(_people(chance, to_micros(world.timeline.wall))))
         schedule = _schedule(chance, world.timeline.wall)
         action = _do(world, world.life.actions.create(OPERATOR, _request(schedule))).id
         world.settle()
-        forecast: Forecast = _do(world, world.life.actions.forecast(ORG.id, action, 1_000))
-        ran = {batch.number for batch in world.invariants.last.batches.values() if batch.action == action}
-        said = [(batch.at, batch.quantity) for batch in forecast.batches]
-        _run_on(world, action)
-        came = sorted(
-            (from_micros(batch.released_at), batch.quantity)
-            for batch in world.invariants.last.batches.values()
-            if batch.action == action and batch.number not in ran
-        )
+        asked = _run_on(world, action, chance)
+        batches = sorted(batch for batch in world.invariants.last.batches.values() if batch.action == action)
     finally:
         world.crash()
-    return Compared(
-        said=said,
-        came=came,
-        capped=world.conditions.daily_cap is not None,
-        about=f"seed {seed}, from {start}: {schedule}",
-    )
+    told = [
+        Told(
+            at=at,
+            said=[(batch.at, batch.quantity) for batch in forecast.batches],
+            came=[(from_micros(batch.released_at), batch.quantity) for batch in batches if batch.number > last],
+        )
+        for at, last, forecast in asked
+    ]
+    return Compared(told=told, about=f"seed {seed}, from {start}, {world.conditions}: {schedule}")
 
 
-def _run_on(world: World, action: ActionId) -> None:
-    """From one instant that the rows name to the next, so that no batch is late; seconds while somebody is sent to."""
-    sent, still = 0, 0
+def _run_on(world: World, action: ActionId, chance: random.Random) -> list[tuple[datetime, int, Forecast]]:
+    """To shortly before each instant at which something is due, and from there by the loops' own timers for a while.
+
+    The forecasts that were asked for, each with its instant and the last batch by then.
+    """
+    asked: list[tuple[datetime, int, Forecast]] = []
+    sent, watched_until = 0, world.timeline.wall
     for _ in range(JUMPS_MAX):
         world.settle()
-        if world.invariants.last.actions[action].status in ("completed", "partial", "failed"):
-            return
-        now = to_micros(world.timeline.wall)
-        ((due,),) = world.rows("SELECT min(look_at) FROM bulk_actions WHERE look_at > ?", now)
-        busy = world.rows("SELECT 1 FROM action_counts WHERE pending > unreleased OR in_flight > 0 LIMIT 1")
-        still = still + 1 if busy and sent == world.provider.left.total() else 0
-        sent = world.provider.left.total()
-        midnight = DAY_SECONDS - now // 1_000_000 % DAY_SECONDS  # when the sender's day begins
-        waits = [midnight, *([] if still > STILL_MAX or not busy else [1.0])]
-        waits += [] if due is None else [(due - now) / 1_000_000]
-        world.pass_by(min(waits))
+        if world.invariants.last.actions[action].status in ("delegated", "completed", "partial", "failed"):
+            return asked
+        now = world.timeline.wall
+        if not asked or (len(asked) < ASKED_MAX and chance.random() < ASKED_OFTEN):
+            last = max((number for id, number in world.invariants.last.batches if id == action), default=0)
+            asked.append((now, last, _do(world, world.life.actions.forecast(ORG.id, action, 1_000))))
+        if sent != world.provider.left.total():
+            sent, watched_until = world.provider.left.total(), now + WATCHED
+        if now >= watched_until:
+            due = _next_due(world, now)
+            watched_until = due + WATCHED
+            early = timedelta(seconds=1 + chance.random())  # the polls come between, out of step with it
+            world.pass_by(max(timedelta(), due - early - now).total_seconds())
+        else:
+            world.pass_by(world.life.loop.next_timer or 0.0)
     raise AssertionError(f"It does not end: {world.invariants.last.actions[action]}")
+
+
+def _next_due(world: World, now: datetime) -> datetime:
+    """When the rows say that an action is to be looked at, or the next midnight, when every cap begins anew."""
+    ((due,),) = world.rows("SELECT min(look_at) FROM bulk_actions WHERE look_at > ?", to_micros(now))
+    midnight = next_midnight(now, ZoneInfo(world.org.time_zone))
+    return midnight if due is None else min(midnight, from_micros(due))
 
 
 def _do(world: World, work: Any) -> Any:
@@ -100,12 +130,13 @@ def _conditions(chance: random.Random) -> Conditions:
         disorder=chance.choice((0.0, 0.5)),
         faults=0.0,
         trouble=0.0,
-        limit=4,
-        rate=chance.choice((1e6, 1e6, 0.5)),
+        limit=chance.choice((1, 4)),
+        rate=chance.choice((1e6, 0.5, 0.7, 3.0)),
         daily_cap=chance.choice((None, None, 5)),
         receipts=False,
         lookup=False,
         on_unknown="resend",
+        zone=chance.choice(ZONES),
     )
 
 

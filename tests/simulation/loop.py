@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import heapq
+import math
 import random
 from asyncio import events
 from collections.abc import Callable, Coroutine
@@ -17,21 +18,30 @@ from gateway.clock import SystemClock
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
 
-RESOLUTION: Final = 1e-6  # seconds
+RESOLUTION: Final = 1e-7  # seconds; sums of seconds are a hair off
 UNWINDING_STEPS_MAX: Final = 20_000  # callbacks that a life may need to end once all its tasks are cancelled
 
 
 @dataclass
 class Timeline:
-    """Time of a simulated machine: what its loops count by, and what its clock on the wall says."""
+    """Time of a simulated machine: what its loops count by, and what its clock on the wall says.
 
-    monotonic: float = 0.0  # seconds; never goes back
+    Counted in whole microseconds, as instants are stored: sums of fractions would have the two clocks drift apart.
+    """
+
+    micros: int = 0  # since the machine was started; never goes back
     wall: datetime = field(default=datetime(2026, 6, 1, 8, 0, tzinfo=UTC))
 
+    @property
+    def monotonic(self) -> float:
+        """Seconds."""
+        return self.micros / 1_000_000
+
     def pass_by(self, seconds: float) -> None:
-        """Time passes."""
-        self.monotonic += seconds
-        self.wall += timedelta(seconds=seconds)
+        """Time passes: so many microseconds that a timer which is due by then is due."""
+        micros = math.ceil((seconds - RESOLUTION) * 1_000_000)
+        self.micros += micros
+        self.wall += timedelta(microseconds=micros)
 
     def jump(self, by: timedelta) -> None:
         """Somebody sets the clock on the wall."""
@@ -96,7 +106,7 @@ class SimulatedLoop(asyncio.BaseEventLoop):
     def pass_by(self, seconds: float) -> None:
         """Time passes, and the timers that are due by then fire."""
         self._timeline.pass_by(seconds)
-        now = self.time() + RESOLUTION  # as asyncio's loops do: sums of seconds are a hair off
+        now = self.time() + RESOLUTION  # as asyncio's loops do
         while self._alarms and self._alarms[0][0] <= now:
             handle = heapq.heappop(self._alarms)[2]
             if not handle.cancelled():

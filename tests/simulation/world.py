@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Coroutine
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -63,6 +63,7 @@ class Conditions:
     receipts: bool
     lookup: bool
     on_unknown: Literal["hold", "resend"]
+    zone: str = "UTC"  # the org's: when a day begins for its caps
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +86,7 @@ class World:
     def __init__(self, folder: Path, template: Path, chance: random.Random, conditions: Conditions) -> None:
         self.chance = chance
         self.conditions = conditions
+        self.org = replace(ORG, time_zone=conditions.zone)
         self.timeline = Timeline()
         self.steps = 0
         self.lives = 0
@@ -192,7 +194,7 @@ class World:
     def _build(self, loop: SimulatedLoop, database: SimulatedDatabase, id: SenderId) -> Life:
         sender, clock, ids = self._sender(id), self._clock, self._ids
         catalogue = Catalogue(
-            orgs={"default": ORG},
+            orgs={"default": self.org},
             channels={"sms": SMS},
             senders={"main": sender},
             operations={},
@@ -246,7 +248,7 @@ class World:
         return Sender(
             id=id,
             name="main",
-            org=ORG,
+            org=self.org,
             channel=SMS,
             adapter_name="simulated",
             adapter=SimulatedAdapter(self.provider, capabilities),
