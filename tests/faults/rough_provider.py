@@ -13,10 +13,13 @@ from types import TracebackType
 from typing import Final, Self
 from urllib.parse import parse_qsl
 
+from tests.faults.sockets import read_by_the_other
+
 GIGABYTE: Final = 1_000_000_000
 PIECE: Final = b"x" * 64_000
 TRICKLE_SECONDS: Final = 0.1  # between two bytes
 OK: Final = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
+CHUNKED: Final = OK + b"Transfer-Encoding: chunked\r\n\r\n"
 BOMB_BYTES: Final = 50_000_000
 ACCOUNT_SID: Final = "AC0123456789abcdef0123456789abcdef"
 ACCOUNT: Final = json.dumps({"sid": ACCOUNT_SID, "status": "active", "type": "Full"}).encode()
@@ -32,7 +35,8 @@ class RoughProvider:
         self.elsewhere = 0  # requests that followed the redirect
         self.taken: list[str] = []
         self.longest_seconds = 0.0  # that a connection was kept after the request which was answered badly
-        self.most_bytes = 0  # of one answer that were taken from us
+        self.most_bytes = 0  # of one answer that the other side has read: of a body,
+        self.most_head_bytes = 0  # and of a head
         self._servers: list[asyncio.Server] = []
         self._bomb = gzip.compress(b"0" * BOMB_BYTES)
         self._behaviours: dict[str, Behaviour] = {
@@ -43,9 +47,12 @@ class RoughProvider:
             "too short": self._bytes(OK + b'Content-Length: 500\r\n\r\n{"sid": "SM'),
             "too long": self._bytes(OK + b'Content-Length: 5\r\n\r\n{"sid": "SM00"}'),
             "two lengths": self._bytes(OK + b"Content-Length: 2\r\nContent-Length: 9\r\n\r\n{}"),
-            "a bad chunk": self._bytes(OK + b"Transfer-Encoding: chunked\r\n\r\nzz\r\n{}\r\n0\r\n\r\n"),
+            "a bad chunk": self._bytes(CHUNKED + b"zz\r\n{}\r\n0\r\n\r\n"),
             "no HTTP": self._bytes(b"\x00\x7f 220 smtp.example ESMTP\r\n"),
-            "a gigabyte": self._gigabyte,
+            "a gigabyte": self._flood(OK + b"Content-Length: %d\r\n\r\n" % GIGABYTE, PIECE),
+            "chunks without an end": self._flood(CHUNKED, b"%x\r\n%b\r\n" % (len(PIECE), PIECE)),
+            "a body without an end": self._flood(OK + b"\r\n", PIECE),
+            "a head without an end": self._flood(OK, b"X-Line: %b\r\n" % (b"x" * 1_000)),
             "a bomb": self._bytes_of_bomb,
             "a redirect": self._redirect,
         }
@@ -127,18 +134,23 @@ class RoughProvider:
         head = OK + b"Content-Encoding: gzip\r\nContent-Length: %d\r\n\r\n" % len(self._bomb)
         await self._bytes(head + self._bomb)(writer)
 
-    async def _gigabyte(self, writer: asyncio.StreamWriter) -> None:
-        # What waits on our side was not taken.
-        writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, len(PIECE))
-        writer.write(OK + b"Content-Length: %d\r\n\r\n" % GIGABYTE)
-        sent = 0
-        try:
-            while sent < GIGABYTE:
-                writer.write(PIECE)
-                await writer.drain()
-                sent += len(PIECE)
-        finally:
-            self.most_bytes = max(self.most_bytes, sent)
+    def _flood(self, head: bytes, piece: bytes) -> Behaviour:
+        """A gigabyte in pieces, the next one only when the one before has been read: no buffer takes any beforehand."""
+
+        async def flooding(writer: asyncio.StreamWriter) -> None:
+            writer.write(head)
+            offered = 0
+            try:
+                while offered < GIGABYTE and await read_by_the_other(writer):
+                    writer.write(piece)
+                    offered += len(piece)  # the last one may have been read, in part at least
+            finally:
+                if head.endswith(b"\r\n\r\n"):
+                    self.most_bytes = max(self.most_bytes, offered)
+                else:
+                    self.most_head_bytes = max(self.most_head_bytes, offered)
+
+        return flooding
 
     async def _redirect(self, writer: asyncio.StreamWriter) -> None:
         where = f"http://127.0.0.1:{self._other_port}/elsewhere"

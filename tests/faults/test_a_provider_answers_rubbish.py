@@ -9,7 +9,7 @@ from typing import Any
 from bench.measuring import peak_memory_mb
 from tests.faults.figures import Figures, size
 from tests.faults.people import until
-from tests.faults.rough_provider import ACCOUNT_SID, GIGABYTE, RoughProvider, SilentTls
+from tests.faults.rough_provider import ACCOUNT_SID, GIGABYTE, PIECE, RoughProvider, SilentTls
 from tests.processes import GatewayProcess
 
 EACH = size(2, 10)  # messages for each way to misbehave
@@ -17,7 +17,9 @@ GOOD = 99  # the last two digits of those who get a proper answer
 DEADLINE = 1.0
 SLACK_SECONDS = 4.0  # a loaded machine's, beyond the deadline
 READ_BYTES_MAX = 1024 * 1024
-BUFFERS = 8 * 1024 * 1024  # of the two sockets between us, which the kernel fills by itself
+HEAD_BYTES_MAX = 64 * 1024
+HEAD_PIECE_MAX = 2_000
+CHUNK_SPARE = 1_000  # what stands around the chunks of a megabyte
 MEMORY_MB_MAX = 250
 SECONDS_MAX = size(60, 600)
 
@@ -103,7 +105,11 @@ async def test_whatever_it_answers_it_is_cut_off_and_nobody_is_said_to_have_fail
     figures.hold(
         "F6 garbage",
         "classified by the adapter's table, at most 1 MB read, no redirect followed",
-        f"{len(rough.kinds)} kinds, all unknown; {rough.most_bytes / 1e6:.1f} MB taken of {GIGABYTE / 1e6:.0f}, "
-        f"sockets' buffers included; {rough.elsewhere} redirects followed, {memory:.0f} MB of memory",
-        0 < rough.most_bytes <= READ_BYTES_MAX + BUFFERS and rough.elsewhere == 0 and memory < MEMORY_MB_MAX,
+        f"{len(rough.kinds)} kinds, all unknown; {rough.most_bytes:,} octets of a body of {GIGABYTE:,} read and "
+        f"{rough.most_head_bytes:,} of a head; {rough.elsewhere} redirects followed, {memory:.0f} MB of memory",
+        # The piece in which the limit lies is counted whole.
+        READ_BYTES_MAX <= rough.most_bytes <= READ_BYTES_MAX + len(PIECE) + CHUNK_SPARE
+        and HEAD_BYTES_MAX <= rough.most_head_bytes <= HEAD_BYTES_MAX + HEAD_PIECE_MAX
+        and rough.elsewhere == 0
+        and memory < MEMORY_MB_MAX,
     )
