@@ -20,11 +20,12 @@ from gateway.engine.caps import DailyCaps
 from gateway.engine.explain import Explainer
 from gateway.errors import ConfigError, StoreUnavailable
 from gateway.http.api import Resources, api_routes
-from gateway.http.app import build_app, build_public_app, build_runner, loopback_hosts
+from gateway.http.app import build_app, build_public_app, build_runner
 from gateway.http.auth import Authenticator
 from gateway.http.callbacks import CallbackDoor
 from gateway.http.events import EventStreams
 from gateway.http.health import health_routes
+from gateway.http.hosts import loopback_hosts
 from gateway.http.idempotency import Idempotency
 from gateway.http.unsubscribe import UnsubscribeDoor
 from gateway.installation import Installation, TestHooks, open_installation

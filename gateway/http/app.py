@@ -8,13 +8,11 @@ Idempotency-Key; then the handler, which looks at the thing (404), its state (40
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
-from functools import lru_cache, partial
+from functools import partial
 from typing import Any, Final
-from urllib.parse import urlsplit
 
 import msgspec
 import structlog
@@ -23,10 +21,12 @@ from aiohttp import web
 from gateway.errors import Refused, StoreUnavailable
 from gateway.http.auth import Authenticator, Identity
 from gateway.http.callbacks import CallbackDoor
-from gateway.http.connections import COMMON_HEADERS, ConnectionLog, Runner
+from gateway.http.connections import EXPRESS, ConnectionLog, Runner
+from gateway.http.express import Express
+from gateway.http.hosts import check_host, is_ours
 from gateway.http.idempotency import HEADER as IDEMPOTENCY_KEY
 from gateway.http.idempotency import Idempotency, Reply, fingerprint, read_key
-from gateway.http.problems import CONTENT_TYPE, explain
+from gateway.http.problems import COMMON_HEADERS, CONTENT_TYPE, explain
 from gateway.http.querystring import decode_query, repeatable
 from gateway.http.reading import ASIDE_BYTES, BodyReader, HttpLimits, aside, keep_waiting
 from gateway.http.routing import Answer, Call, OpenRoute, Route
@@ -69,17 +69,22 @@ def build_app(
         )
     for open_route in open_routes:
         app.router.add_get(open_route.path, _for_own_pages(_open(open_route), hosts))
-    for door in doors:
-        door.add_to(app.router)
+    _add_doors(app, doors, hosts)
     return app
 
 
 def build_public_app(doors: Sequence[Door]) -> web.Application:
     """What may face the internet: the doors that take no key, and nothing else."""
     app = web.Application(middlewares=[_guard(None)])
+    _add_doors(app, doors, None)
+    return app
+
+
+def _add_doors(app: web.Application, doors: Sequence[Door], hosts: frozenset[str] | None) -> None:
     for door in doors:
         door.add_to(app.router)
-    return app
+        if isinstance(door, CallbackDoor):
+            app[EXPRESS] = Express(door, hosts)
 
 
 def build_runner(app: web.Application, limits: HttpLimits | None = None) -> web.AppRunner:
@@ -97,16 +102,6 @@ def build_runner(app: web.Application, limits: HttpLimits | None = None) -> web.
     )
 
 
-def loopback_hosts(public_url: str | None) -> frozenset[str]:
-    """The names that a daemon on loopback answers to: `localhost`, loopback addresses, and that of its public URL.
-
-    A page in a browser on this machine can have its own name resolved to 127.0.0.1 (DNS rebinding); its requests carry
-    that name in `Host`, and are refused.
-    """
-    public = urlsplit(public_url).hostname if public_url else None
-    return frozenset({"localhost"} | ({public} if public else set()))
-
-
 Handling = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
@@ -116,8 +111,7 @@ def _guard(hosts: frozenset[str] | None) -> Any:
     @web.middleware
     async def guard(request: web.Request, handler: Handling) -> web.StreamResponse:
         try:
-            if hosts is not None:
-                _check_host(request, hosts)
+            check_host(request.host, hosts)
             return await handler(request)
         except Exception as exc:  # noqa: BLE001 - the last handler: whatever it is, the caller gets an answer
             resource = request.match_info.route.resource
@@ -132,12 +126,6 @@ def _guard(hosts: frozenset[str] | None) -> Any:
     return guard
 
 
-def _check_host(request: web.Request, hosts: frozenset[str]) -> None:
-    if not _is_ours(request.host, hosts):
-        detail = f"This daemon does not answer to the name {request.host!r}: set [server] public_url if it is yours."
-        raise Refused("host_not_allowed", detail)
-
-
 def _for_own_pages(handler: Handling, hosts: frozenset[str] | None) -> Handling:
     """The handler, for programs and for pages of `hosts` only: a browser says in `Origin` whose page asks.
 
@@ -148,21 +136,11 @@ def _for_own_pages(handler: Handling, hosts: frozenset[str] | None) -> Handling:
 
     async def handle(request: web.Request) -> web.StreamResponse:
         origin = request.headers.get("Origin")
-        if origin is not None and not _is_ours(origin.partition("://")[2], hosts):
+        if origin is not None and not is_ours(origin.partition("://")[2], hosts):
             raise Refused("origin_not_allowed", f"A page of {origin[:200]!r} has no business with this daemon.")
         return await handler(request)
 
     return handle
-
-
-@lru_cache(maxsize=256)
-def _is_ours(host: str, hosts: frozenset[str]) -> bool:
-    """Whether a name, with or without a port, is one of `hosts` or a loopback address."""
-    try:
-        name = urlsplit(f"//{host}").hostname or ""
-        return name in hosts or ipaddress.ip_address(name).is_loopback
-    except ValueError:  # a name that is none of ours, or nothing that could be a name
-        return False
 
 
 def _open(route: OpenRoute) -> Handling:

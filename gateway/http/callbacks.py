@@ -11,15 +11,18 @@ from urllib.parse import parse_qsl
 
 from aiohttp import web
 
-from gateway.contract import CallbackRequest
-from gateway.engine.catalogue import Catalogue
+from gateway.contract import CallbackAnswer, CallbackRequest
+from gateway.engine.catalogue import Catalogue, Sender
 from gateway.engine.intake import Intake
 from gateway.errors import NotFound, Refused
+from gateway.http.plain_requests import PlainRequest
+from gateway.http.problems import COMMON_HEADERS
 from gateway.http.reading import BodyReader, HttpLimits
 
 PARAMETERS_MAX: Final = 250  # of a query string; Kannel's have a dozen
 BODY_BYTES_MAX: Final = 4 * 1024 * 1024  # Meta batches updates into up to 3 MB; a mail that bounced is cut short
-PATHS: Final = ("/callbacks/{sender}", "/callbacks/{sender}/{tail:.*}")
+PREFIX: Final = "/callbacks/"
+PATHS: Final = (f"{PREFIX}{{sender}}", f"{PREFIX}{{sender}}/{{tail:.*}}")
 METHODS: Final = ("GET", "POST")
 
 
@@ -41,21 +44,45 @@ class CallbackDoor:
             for method in METHODS:
                 router.add_route(method, path, self.handle)
 
+    @property
+    def knows_itself(self) -> bool:
+        """Whether it is configured what providers call it; else each request has to say it."""
+        return self._public_url is not None
+
     async def handle(self, request: web.Request) -> web.StreamResponse:
         """Take one callback. NotFound: no such sender. Refused: too large, too slow, not genuine."""
-        name = request.match_info["sender"]
+        sender = self._sender(request.match_info["sender"])
+        body = await self._reader.raw(request, BODY_BYTES_MAX)
+        answer = await self._receive(sender, self._read(request, body))
+        return web.Response(
+            status=answer.status, body=answer.body, headers={**COMMON_HEADERS, "Content-Type": answer.content_type}
+        )
+
+    async def take(self, plain: PlainRequest) -> CallbackAnswer:
+        """Take one that is plain; only where `knows_itself`. What it raises is that of `handle`."""
+        path, _, query = plain.target.partition("?")
+        name, slash, rest = path.removeprefix(PREFIX).partition("/")
+        request = CallbackRequest(
+            method=plain.method,
+            url=f"{self._public_url}{plain.target}",
+            tail=slash + rest,
+            query=_pairs(query),
+            headers=plain.headers,
+            body=plain.body,
+        )
+        return await self._receive(self._sender(name), request)
+
+    def _sender(self, name: str) -> Sender:
         sender = self._catalogue.senders.get(name)
         if sender is None:
             raise NotFound("sender", name[:100])
-        body = await self._reader.raw(request, BODY_BYTES_MAX)
-        answer = await self._intake.receive(sender, self._read(request, body))
+        return sender
+
+    async def _receive(self, sender: Sender, request: CallbackRequest) -> CallbackAnswer:
+        answer = await self._intake.receive(sender, request)
         if answer is None:
             raise Refused("callback_refused", "The request does not prove that it comes from the provider.")
-        return web.Response(
-            status=answer.status,
-            body=answer.body,
-            headers={"Content-Type": answer.content_type, "X-Content-Type-Options": "nosniff", "Server": "dripgate"},
-        )
+        return answer
 
     def _read(self, request: web.Request, body: bytes) -> CallbackRequest:
         tail = request.match_info.get("tail")

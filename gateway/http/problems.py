@@ -20,6 +20,11 @@ from aiohttp import web
 from gateway.errors import Invalid, Refused, StoreUnavailable
 
 CONTENT_TYPE: Final = "application/problem+json"
+COMMON_HEADERS: Final[Mapping[str, str]] = MappingProxyType(
+    {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff", "Server": "dripgate"}
+)
+"""Of every answer, whoever made it."""
+
 STORE_RETRY_SECONDS: Final = 5  # a lock or a checkpoint is over by then; a full disk is not, but asking costs little
 
 CODES: Final[Mapping[str, tuple[int, str]]] = MappingProxyType(

@@ -94,11 +94,9 @@ def merge_receipts(
 
     Order and repetition do not matter: merging them again changes nothing.
     """
-    targets = _targets(conn, context.sender, receipts)
-    messages = _read(conn, context.sender, targets)
+    meant = _meant(conn, context.sender, receipts)
     merged = 0
-    for receipt, target in zip(receipts, targets, strict=True):
-        message = None if target is None else messages.get(target)
+    for receipt, message in zip(receipts, meant, strict=True):
         if message is None or message.too_early(receipt):
             _park(conn, context.sender, receipt, now)
             continue
@@ -107,7 +105,8 @@ def merge_receipts(
         if message.before is MessageStatus.PENDING:
             for parked in _unpark(conn, context.sender, receipt.provider_ids):
                 message.hear(parked, now)
-    heard = [message for message in messages.values() if message.news or message.provider_ids]
+    known = {message.id: message for message in meant if message is not None}
+    heard = [message for message in known.values() if message.news or message.provider_ids]
     if heard:
         _write(conn, context, heard, moves, now)
     return merged
@@ -155,36 +154,33 @@ def purge_parked(conn: sqlite3.Connection, before: int) -> int:
     return conn.execute("DELETE FROM parked_receipts WHERE received_at < ?", (before,)).rowcount
 
 
-def _targets(conn: sqlite3.Connection, sender: int, receipts: Sequence[Receipt]) -> list[MessageId | None]:
+def _meant(conn: sqlite3.Connection, sender: int, receipts: Sequence[Receipt]) -> list[_Message | None]:
     """For each receipt its message: by our ref if this sender has sent such a one, else by the provider's ids."""
     refs = [None if receipt.ref is None else parse_id(MESSAGE, receipt.ref) for receipt in receipts]
-    wanted = [ref for ref in refs if ref is not None]
-    own = {
-        id
-        for (id,) in conn.execute(
-            "SELECT m.id FROM json_each(?) AS j CROSS JOIN messages AS m ON m.id = j.value WHERE m.sender = ?",
-            (to_json(wanted), sender),
-        )
-    }
-    return [
-        MessageId(ref) if ref is not None and ref in own else message_by_provider_id(conn, sender, receipt.provider_ids)
+    messages = _read(conn, sender, {ref for ref in refs if ref is not None})
+    targets = [
+        ref if ref in messages else message_by_provider_id(conn, sender, receipt.provider_ids)
         for ref, receipt in zip(refs, receipts, strict=True)
     ]
+    others = {target for target in targets if target is not None} - messages.keys()
+    if others:
+        messages |= _read(conn, sender, others)
+    return [None if target is None else messages.get(target) for target in targets]
 
 
-def _read(conn: sqlite3.Connection, sender: int, targets: Sequence[MessageId | None]) -> dict[MessageId, _Message]:
-    ids = sorted({target for target in targets if target is not None})
+def _read(conn: sqlite3.Connection, sender: int, ids: Iterable[int]) -> dict[int, _Message]:
+    """This sender's among them."""
     rows = conn.execute(
         "SELECT m.id, m.status, m.action, m.seq, m.attempted_at, m.due_at, m.provider_ids IS NOT NULL, "
         "m.accepted_at, m.sent_at, m.delivered_at, m.read_at "
         "FROM json_each(?) AS j CROSS JOIN messages AS m ON m.id = j.value WHERE m.sender = ?",
-        (to_json(ids), sender),
+        (to_json(sorted(ids)), sender),
     ).fetchall()
     messages = {}
     for id, status, action, seq, attempted_at, due_at, named, *said in rows:
         instants = dict(zip(_SAID_AT.values(), said, strict=True))
         present = MessageStatus(status)
-        messages[MessageId(id)] = _Message(
+        messages[id] = _Message(
             MessageId(id), present, action, seq, attempted_at, due_at, bool(named), instants, present
         )
     return messages
@@ -213,9 +209,9 @@ def _write(
     conn: sqlite3.Connection, context: ReceiptContext, heard: Sequence[_Message], moves: Moves, now: int
 ) -> None:
     moved = [message for message in heard if message.status is not message.before]
-    _write_instants(conn, heard)
+    _write_instants(conn, [message for message in heard if message.status is message.before])
     if moved:
-        _write_statuses(conn, context, moved)
+        _write_moves(conn, context, moved)
         _tell(conn, context, moved, now)
         _move_recipients(conn, context, moved, moves)
     conn.execute(
@@ -242,25 +238,29 @@ def _keep_ids(conn: sqlite3.Connection, sender: int, named: Sequence[tuple[Messa
     )
 
 
-def _write_instants(conn: sqlite3.Connection, heard: Sequence[_Message]) -> None:
+def _write_instants(conn: sqlite3.Connection, unmoved: Sequence[_Message]) -> None:
+    if not unmoved:
+        return
     conn.execute(
         "UPDATE messages SET accepted_at = j.value ->> 1, sent_at = j.value ->> 2, delivered_at = j.value ->> 3, "
         "read_at = j.value ->> 4 FROM (SELECT value FROM json_each(?) LIMIT -1) AS j WHERE id = j.value ->> 0",
-        (to_json([(message.id, *message.said.values()) for message in heard]),),
+        (to_json([(message.id, *message.said.values()) for message in unmoved]),),
     )
 
 
-def _write_statuses(conn: sqlite3.Connection, context: ReceiptContext, moved: Sequence[_Message]) -> None:
+def _write_moves(conn: sqlite3.Connection, context: ReceiptContext, moved: Sequence[_Message]) -> None:
     rows = []
     for message in moved:
         last = message.last_word if message.status in NEGATIVE else None
         code, reason, provider_code = (
             (None, None, None) if last is None else (_code(last), last.reason, last.provider_code)
         )
-        rows.append((message.id, message.status, code, reason, provider_code, _due_at(context, message)))
+        due_at = _due_at(context, message)
+        rows.append((message.id, *message.said.values(), message.status, code, reason, provider_code, due_at))
     conn.execute(
-        "UPDATE messages SET status = j.value ->> 1, code = j.value ->> 2, reason = j.value ->> 3, "
-        "provider_code = j.value ->> 4, due_at = j.value ->> 5, lease_until = NULL, not_before = NULL "
+        "UPDATE messages SET accepted_at = j.value ->> 1, sent_at = j.value ->> 2, delivered_at = j.value ->> 3, "
+        "read_at = j.value ->> 4, status = j.value ->> 5, code = j.value ->> 6, reason = j.value ->> 7, "
+        "provider_code = j.value ->> 8, due_at = j.value ->> 9, lease_until = NULL, not_before = NULL "
         "FROM (SELECT value FROM json_each(?) LIMIT -1) AS j WHERE id = j.value ->> 0",
         (to_json(rows),),
     )

@@ -13,6 +13,7 @@ import re
 from base64 import b64encode
 from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
+from itertools import chain
 from typing import Final
 from urllib.parse import unquote_to_bytes
 
@@ -27,6 +28,7 @@ SETTINGS: Final = "x-twilio-webhooks-signature-settings"
 Pairs = Sequence[tuple[bytes, bytes]]
 
 _ALGORITHMS: Final = {"HMAC_SHA1": "sha1", "HMAC_SHA256": "sha256"}
+_ORIGIN: Final = re.compile(r"[^:/?]*://[^/?]*")
 _NETLOC: Final = re.compile(r"(?P<user>.*@)?(?P<host>\[[^\]]*\]|[^:]*)(?::(?P<port>\d*))?", re.DOTALL)
 _DEFAULT_PORTS: Final = {"https": "443", "http": "80"}
 
@@ -47,8 +49,9 @@ class Verifier:
         if not claimed or not secrets or algorithm is None or pairs is None:
             return False
         given = claimed.encode("utf-8", "replace")
+        form = signed_form(pairs)
         return any(
-            hmac.compare_digest(given, signature(secret, url, pairs, algorithm))
+            hmac.compare_digest(given, signature(secret, url, form, algorithm))
             for url in url_spellings(request.url)
             for secret in secrets
         )
@@ -63,11 +66,22 @@ class Verifier:
         return (key,) if key else (), algorithm if algorithm in _ALGORITHMS else None
 
 
-def signature(secret: bytes, url: str, pairs: Pairs, algorithm: str = "HMAC_SHA1") -> bytes:
-    """base64(HMAC(secret, url + names and values)): distinct names in byte order, of each the distinct values."""
-    text = url.encode("utf-8", "replace")
-    text += b"".join(name + value for name, value in sorted(set(pairs)))
-    return b64encode(hmac.digest(secret, text, _ALGORITHMS[algorithm]))
+def signature(secret: bytes, url: str, form: bytes, algorithm: str = "HMAC_SHA1") -> bytes:
+    """base64(HMAC(secret, url + form))."""
+    mac = _keyed(secret, algorithm).copy()
+    mac.update(url.encode("utf-8", "replace") + form)
+    return b64encode(mac.digest())
+
+
+@lru_cache(maxsize=16)
+def _keyed(secret: bytes, algorithm: str) -> hmac.HMAC:
+    """With the key taken in, which is half of the work for a text as short as a receipt."""
+    return hmac.new(secret, digestmod=_ALGORITHMS[algorithm])
+
+
+def signed_form(pairs: Pairs) -> bytes:
+    """Names and values as they are signed: distinct names in byte order, of each the distinct values."""
+    return b"".join(chain.from_iterable(sorted(set(pairs))))
 
 
 def signed_pairs(request: CallbackRequest) -> Pairs | None:
@@ -99,22 +113,29 @@ def _remembered(body: bytes) -> Pairs | None:
 def _split(body: bytes) -> Pairs | None:
     if body.count(b"&") >= FIELDS_MAX:
         return None
-    split = (part.partition(b"=") for part in body.split(b"&") if part)
-    return tuple((_unquoted(name), _unquoted(value)) for name, _, value in split)
+    parts = [part.partition(b"=") for part in body.split(b"&") if part]
+    return tuple([(_unquoted(name), _unquoted(value)) for name, _, value in parts])
 
 
 def _unquoted(text: bytes) -> bytes:
-    return unquote_to_bytes(text.replace(b"+", b" ")) if b"%" in text or b"+" in text else text
+    # Numbers, not b"%" and b"+": looking for bytes in bytes takes five times as long.
+    return unquote_to_bytes(text.replace(b"+", b" ")) if 0x25 in text or 0x2B in text else text
 
 
 def url_spellings(url: str) -> tuple[str, ...]:
     """The URL without its fragment, without a port and with one: Twilio's servers do not agree on which they sign."""
     signed = url.partition("#")[0]
-    scheme, separator, rest = signed.partition("://")
-    end = min((at for at in map(rest.find, "/?") if at >= 0), default=len(rest))
-    found = _NETLOC.fullmatch(rest[:end])
+    found = _ORIGIN.match(signed)
+    end = 0 if found is None else found.end()
+    return tuple([origin + signed[end:] for origin in _origins(signed[:end])])
+
+
+@lru_cache(maxsize=64)
+def _origins(origin: str) -> tuple[str, ...]:
+    scheme, separator, netloc = origin.partition("://")
+    found = _NETLOC.fullmatch(netloc)
     default = _DEFAULT_PORTS.get(scheme.lower())
     if not separator or found is None or default is None:
-        return (signed,)
+        return (origin,)
     bare = f"{scheme}://{found['user'] or ''}{found['host']}"
-    return f"{bare}{rest[end:]}", f"{bare}:{found['port'] or default}{rest[end:]}"
+    return bare, f"{bare}:{found['port'] or default}"

@@ -14,8 +14,9 @@ from aiohttp import web
 
 from gateway.engine.catalogue import Catalogue
 from gateway.errors import Invalid, NotFound, Problem, Refused, StoreUnavailable
-from gateway.http.app import build_app, build_runner, loopback_hosts
+from gateway.http.app import build_app, build_runner
 from gateway.http.auth import Authenticator
+from gateway.http.hosts import loopback_hosts
 from gateway.http.idempotency import Idempotency
 from gateway.http.paging import PageQuery
 from gateway.http.reading import HttpLimits

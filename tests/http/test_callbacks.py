@@ -8,12 +8,12 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
 import pytest
-from aiohttp.test_utils import TestClient, TestServer
+from aiohttp import ClientSession, web
 
 from gateway.contract import CallbackRequest, Receipt, Status
 from gateway.core.ids import IdSequence
 from gateway.core.schedule import Schedule
-from gateway.http.app import build_public_app
+from gateway.http.app import build_public_app, build_runner
 from gateway.http.callbacks import BODY_BYTES_MAX, CallbackDoor
 from gateway.http.reading import HttpLimits
 from gateway.store.database import Database
@@ -28,7 +28,7 @@ class Door:
     """The public application over an engine, and what its adapter was shown."""
 
     world: World
-    client: TestClient  # type: ignore[type-arg]
+    client: ClientSession
     seen: list[CallbackRequest]
 
     async def stored(self) -> list[tuple[bytes]]:
@@ -36,8 +36,11 @@ class Door:
         return [(body,) for (body,) in rows]
 
 
-@pytest.fixture
-async def door(database: Database, clock: FakeClock, ids: IdSequence) -> AsyncIterator[Door]:
+@pytest.fixture(params=[build_runner, web.AppRunner], ids=["short way", "aiohttp's"])
+async def door(
+    request: pytest.FixtureRequest, database: Database, clock: FakeClock, ids: IdSequence
+) -> AsyncIterator[Door]:
+    """Of the daemon, where what is plain goes the short way, and without that."""
     world = World(database, clock, ids)
     await world.start()
     seen: list[CallbackRequest] = []
@@ -51,8 +54,13 @@ async def door(database: Database, clock: FakeClock, ids: IdSequence) -> AsyncIt
     sender.adapter.authenticate = watch  # type: ignore[method-assign, assignment]
     limits = HttpLimits(body_seconds=0.2, linger_seconds=0.1)
     app = build_public_app([CallbackDoor(world.engine.intake, world.catalogue, PUBLIC, limits)])
-    async with TestClient(TestServer(app)) as client:
+    runner = request.param(app)
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    async with ClientSession(f"http://127.0.0.1:{site.port}") as client:
         yield Door(world, client, seen)
+    await runner.cleanup()
     await world.kill()
 
 
