@@ -26,6 +26,8 @@ from gateway.engine.creation import ActionLimits
 from gateway.errors import Refused
 from gateway.store.action_reads import ActionView
 from gateway.store.database import Database
+from gateway.store.turn import Granted, Turn
+from gateway.store.turns import TurnStore
 from gateway.testing.clock import FakeClock
 from gateway.validation import convert
 from tests.contents import make_contents
@@ -331,3 +333,29 @@ async def test_a_retry_waits_for_the_start_that_was_asked_for(office: Office) ->
     await office.world.advance(timedelta(minutes=1))
     assert (await office.ended(view)).status is ActionStatus.COMPLETED
     assert office.sent == everybody(3)
+
+
+async def test_a_refusal_of_an_earlier_round_is_not_one_of_the_next(
+    office: Office, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between the judgement and the turn that settles it the action is cancelled and tried again, with a name now."""
+    take, held, retried = TurnStore.take, asyncio.Event(), asyncio.Event()
+
+    async def taken(self: TurnStore, turn: Turn) -> Granted:
+        if turn.refused and not held.is_set():
+            held.set()
+            await asyncio.wait_for(retried.wait(), 10)
+        return await take(self, turn)
+
+    monkeypatch.setattr(TurnStore, "take", taken)
+    await office.world.contacts(1)
+    view = await office.create(message={"channel": "email", "body": "Hi {{ first_name }}"})
+    assert held.is_set()
+    await office.service.cancel(office.asker, view.id)
+    await office.ended(view)
+    await office.world.change("UPDATE contacts SET first_name = 'Ada'")
+    await office.retry(view, states=["cancelled"])
+    retried.set()
+    again = await office.ended(view)
+    assert (again.status, again.counts.failed, again.counts.succeeded) == (ActionStatus.COMPLETED, 0, 1)
+    await office.world.assert_books_balance()
