@@ -50,7 +50,7 @@ async def connect(settings: SmtpSettings, tls: ssl.SSLContext | None, rounds: Ro
     except BaseException:
         connection.fail("connecting was given up")
         raise
-    return Session(connection, extensions, rounds)
+    return Session(connection, extensions, rounds, pipelining=settings.pipelining)
 
 
 async def _established(connection: Connection, settings: SmtpSettings, tls: ssl.SSLContext | None) -> Mapping[str, str]:

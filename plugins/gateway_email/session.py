@@ -26,8 +26,12 @@ RIDING: Final = 2  # messages at once on a connection with PIPELINING: one whose
 class Session:
     """A connection that is ready for messages, up to `capacity` at once. `handshake.connect` makes it."""
 
-    def __init__(self, connection: Connection, extensions: Mapping[str, str], rounds: Rounds) -> None:
-        """`extensions`: what the server offers, in capitals, with their parameters."""
+    def __init__(
+        self, connection: Connection, extensions: Mapping[str, str], rounds: Rounds, *, pipelining: bool = True
+    ) -> None:
+        """`extensions`: what the server offers, in capitals, with their parameters. `pipelining` False: PIPELINING is
+        not believed.
+        """
         self._connection = connection
         self._rounds = rounds
         self._now = asyncio.get_running_loop().time
@@ -42,7 +46,7 @@ class Session:
         self.answer_seconds = 0.0  # from a text to its answer, lately
         self.when_free: Callable[[Session], None] = _nobody
         self.when_lost: Callable[[Session], None] = _nobody
-        self._pipelines = "PIPELINING" in extensions
+        self._pipelines = pipelining and "PIPELINING" in extensions
         self.capacity = RIDING if self._pipelines else 1
         self._takes_utf8 = "SMTPUTF8" in extensions
         size = extensions.get("SIZE", "")
@@ -185,7 +189,7 @@ class Session:
 
     def _rcpt_answered(self, code: int, text: bytes) -> None:
         if code not in (250, 251):
-            self._messages[0].unheard = not 200 <= code < 300
+            self._messages[0].unheard = True
             self._refuse(Stage.RCPT, code, text)
         elif self._steps:
             self._next_step()

@@ -106,6 +106,9 @@ class SmtpSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     """At most so many connections. Unset: as many as messages are in flight (`concurrency`)."""
     messages_per_connection: Annotated[int, Meta(ge=1, le=1_000_000)] = 1_000
     """Then a connection is replaced. A server that wants fewer says so with 421, and nothing is lost by that."""
+    pipelining: bool = True
+    """False: one command at a time, also where the server says that it has PIPELINING. For a server, or a firewall
+    before it, that says so and then loses commands: mails end with "did not ask for the text within 20 s"."""
     connect_timeout_seconds: Seconds = 10.0
     """For connecting, encryption and authentication together."""
     envelope_timeout_seconds: Seconds = 20.0

@@ -24,7 +24,9 @@ SILENCE: Final = ""  # from now on on this connection, but for what the test its
 class HostileServer:
     """Answers as `answers` says: one for every time, or a list of which each is for one time, the last for the rest."""
 
-    def __init__(self, answers: Mapping[str, str | list[str]]) -> None:
+    def __init__(self, answers: Mapping[str, str | list[str]], *, forgetful: bool = False) -> None:
+        """`forgetful`: of commands that come together only the first one is heard."""
+        self.forgetful = forgetful
         self.answers: dict[str, str | list[str]] = {**USUAL, **answers}
         self.port = 0
         self.writes: list[str] = []  # what clients wrote, as it came
@@ -73,6 +75,8 @@ class Dialogue(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         self._server.writes.append(data.decode())
         *lines, self._rest = (self._rest + data.decode()).split("\r\n")
+        if self._server.forgetful and not self._in_text:
+            del lines[1:]
         for line in lines:
             if self._in_text and line != ".":
                 continue
@@ -95,9 +99,9 @@ class Dialogue(asyncio.Protocol):
 
 
 @asynccontextmanager
-async def hostile(**answers: str | list[str]) -> AsyncIterator[HostileServer]:
+async def hostile(*, forgetful: bool = False, **answers: str | list[str]) -> AsyncIterator[HostileServer]:
     """Listens while it is entered. At its end every connection must have been closed by the other side."""
-    server = HostileServer(answers)
+    server = HostileServer(answers, forgetful=forgetful)
     listening = await asyncio.get_running_loop().create_server(lambda: Dialogue(server), "127.0.0.1", 0)
     server.port = listening.sockets[0].getsockname()[1]
     async with listening:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -12,10 +12,13 @@ import pytest
 from gateway import Accepted, NotSent, Rejected, Retry, Unknown
 from gateway.validation import convert
 from gateway_email.connection import LINE_OCTETS_MAX, REPLY_OCTETS_MAX
+from gateway_email.handshake import connect
+from gateway_email.rounds import Rounds
 from gateway_email.settings import SmtpSettings
 from gateway_email.smtp import SmtpAdapter
+from gateway_email.transaction import Overdue, Phase, Transaction
 from tests.plugins.email.harness import PATIENCE_SECONDS, mail, tools
-from tests.plugins.email.hostile import CLOSE, SILENCE, HostileServer, hostile
+from tests.plugins.email.hostile import CLOSE, SILENCE, USUAL, HostileServer, hostile
 
 
 @asynccontextmanager
@@ -33,6 +36,14 @@ async def adapter_for(server: HostileServer, **more: Any) -> AsyncIterator[SmtpA
 
 def transactions(server: HostileServer) -> list[str]:
     return [command for command in server.commands if command not in ("EHLO", "QUIT")]
+
+
+async def in_the_round_in_which(reached: Callable[[], bool]) -> None:
+    """Return in the first round of the event loop that finds it so."""
+    ends = asyncio.get_running_loop().time() + PATIENCE_SECONDS
+    while not reached():
+        assert asyncio.get_running_loop().time() < ends
+        await asyncio.sleep(0)
 
 
 # ---- commands in groups -------------------------------------------------------------------------------------------
@@ -84,6 +95,46 @@ async def test_after_a_refusal_the_transaction_is_reset_in_the_next_group(stage:
     assert transactions(server) == ["MAIL", "RCPT", "DATA", "RSET", "MAIL", "RCPT", "DATA", "DOT"]
 
 
+async def test_a_server_that_promises_pipelining_and_cannot_do_it_is_sent_to_one_command_at_a_time() -> None:
+    """What comes with a command is lost there: MAIL is answered, RCPT and DATA behind it never."""
+    async with hostile(forgetful=True) as server:
+        async with adapter_for(server, envelope_timeout_seconds=0.2) as adapter:
+            assert isinstance(await adapter.send(mail(1)), Retry)
+        async with adapter_for(server, pipelining=False) as adapter:
+            assert await asyncio.gather(*(adapter.send(mail(number)) for number in (2, 3))) == [Accepted()] * 2
+    assert server.commands.count("DOT") == 2
+
+
+# ---- a message that ends before its text --------------------------------------------------------------------------
+
+
+async def test_a_message_whose_time_is_up_in_the_very_round_of_its_text_is_not_sent() -> None:
+    """It was told to be certainly not sent; the text that the server has asked for is due in the same round."""
+    async with hostile() as server:
+        table = {"host": "127.0.0.1", "port": server.port, "security": "none", "from": "news@grace.example"}
+        session = await connect(convert(table, SmtpSettings), None, Rounds())
+        message = Transaction(b"news@grace.example", b"m1@example.org", b"e1", b"Hello.\r\n.\r\n", 0.0)
+        session.take(message)
+        await in_the_round_in_which(lambda: message.phase == Phase.TEXT_DUE)
+        message.overdue()
+        with pytest.raises(Overdue):
+            await message.answer
+        await in_the_round_in_which(lambda: not session.usable)
+    assert transactions(server) == ["MAIL", "RCPT", "DATA"]
+    assert "Hello." not in "".join(server.writes)
+
+
+@pytest.mark.parametrize(("stage", "answer"), [("MAIL", "252"), ("RCPT", "252"), ("RCPT", "354"), ("DATA", "250")])
+async def test_a_refusal_that_is_none_ends_the_connection(stage: str, answer: str) -> None:
+    answers = {**USUAL, stage: [f"{answer} perhaps\r\n", USUAL[stage]]}
+    async with hostile(**answers) as server, adapter_for(server) as adapter:
+        outcome = await adapter.send(mail(1))
+        assert await adapter.send(mail(2)) == Accepted()
+    assert isinstance(outcome, Retry)
+    assert "not SMTP" in outcome.reason
+    assert (len(server.dialogues), server.commands.count("DOT")) == (2, 1)
+
+
 # ---- a text that is asked for although it should not be -----------------------------------------------------------
 
 
@@ -100,6 +151,16 @@ async def test_a_text_for_a_refused_recipient_is_a_lone_dot(dot: str) -> None:
     assert "5.1.1" in outcome.reason
     assert transactions(server) == ["MAIL", "RCPT", "DATA", "DOT"] * 2
     assert server.writes[2] == ".\r\n"
+
+
+@pytest.mark.parametrize("dot", ["421 4.3.2 closing\r\n", "354 what\r\n"])
+async def test_a_connection_whose_lone_dot_is_answered_with_its_end_is_not_used_again(dot: str) -> None:
+    answers: dict[str, str | list[str]] = {"RCPT": ["550 5.1.1 nobody\r\n", "250 fine\r\n"]}
+    async with hostile(DOT=[dot, "250 taken\r\n"], **answers) as server, adapter_for(server) as adapter:
+        outcome = await adapter.send(mail(1))
+        assert await adapter.send(mail(2)) == Accepted()
+    assert isinstance(outcome, Rejected)
+    assert (len(server.dialogues), server.commands.count("DOT")) == (2, 2)
 
 
 async def test_no_dot_is_sent_where_it_would_send_an_empty_mail_to_somebody() -> None:
