@@ -24,9 +24,8 @@ SILENCE: Final = ""  # from now on on this connection, but for what the test its
 class HostileServer:
     """Answers as `answers` says: one for every time, or a list of which each is for one time, the last for the rest."""
 
-    def __init__(self, answers: Mapping[str, str | list[str]], *, forgetful: bool = False) -> None:
-        """`forgetful`: of commands that come together only the first one is heard."""
-        self.forgetful = forgetful
+    def __init__(self, answers: Mapping[str, str | list[str]]) -> None:
+        self.forgetful = False  # of commands that come together only the first one is heard
         self.answers: dict[str, str | list[str]] = {**USUAL, **answers}
         self.port = 0
         self.writes: list[str] = []  # what clients wrote, as it came
@@ -99,9 +98,9 @@ class Dialogue(asyncio.Protocol):
 
 
 @asynccontextmanager
-async def hostile(*, forgetful: bool = False, **answers: str | list[str]) -> AsyncIterator[HostileServer]:
+async def hostile(**answers: str | list[str]) -> AsyncIterator[HostileServer]:
     """Listens while it is entered. At its end every connection must have been closed by the other side."""
-    server = HostileServer(answers, forgetful=forgetful)
+    server = HostileServer(answers)
     listening = await asyncio.get_running_loop().create_server(lambda: Dialogue(server), "127.0.0.1", 0)
     server.port = listening.sockets[0].getsockname()[1]
     async with listening:

@@ -97,7 +97,8 @@ async def test_after_a_refusal_the_transaction_is_reset_in_the_next_group(stage:
 
 async def test_a_server_that_promises_pipelining_and_cannot_do_it_is_sent_to_one_command_at_a_time() -> None:
     """What comes with a command is lost there: MAIL is answered, RCPT and DATA behind it never."""
-    async with hostile(forgetful=True) as server:
+    async with hostile() as server:
+        server.forgetful = True
         async with adapter_for(server, envelope_timeout_seconds=0.2) as adapter:
             assert isinstance(await adapter.send(mail(1)), Retry)
         async with adapter_for(server, pipelining=False) as adapter:
@@ -126,7 +127,7 @@ async def test_a_message_whose_time_is_up_in_the_very_round_of_its_text_is_not_s
 
 @pytest.mark.parametrize(("stage", "answer"), [("MAIL", "252"), ("RCPT", "252"), ("RCPT", "354"), ("DATA", "250")])
 async def test_a_refusal_that_is_none_ends_the_connection(stage: str, answer: str) -> None:
-    answers = {**USUAL, stage: [f"{answer} perhaps\r\n", USUAL[stage]]}
+    answers: dict[str, str | list[str]] = {stage: [f"{answer} perhaps\r\n", USUAL[stage]]}
     async with hostile(**answers) as server, adapter_for(server) as adapter:
         outcome = await adapter.send(mail(1))
         assert await adapter.send(mail(2)) == Accepted()
