@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import sqlite3
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sized
 from typing import Any, Final, NamedTuple
 
 import click
@@ -46,8 +46,14 @@ async def check(frame: Frame) -> None:
     }
     frame.show(
         shown,
-        lambda: click.echo(f"{frame.config_file} is in order: {len(config.senders)} senders, {len(config.orgs)} orgs."),
+        lambda: click.echo(
+            f"{frame.config_file} is in order: {_counted(config.senders, 'sender')}, {_counted(config.orgs, 'org')}."
+        ),
     )
+
+
+def _counted(things: Sized, name: str) -> str:
+    return f"{len(things)} {name}{'' if len(things) == 1 else 's'}"
 
 
 @click.command()

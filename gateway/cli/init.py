@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import click
 
@@ -38,33 +39,68 @@ rate = "50/s"                    # what the relay allows
 """
 
 
+class _Asked(click.Option):
+    """A question to whoever sits at the terminal; with `--yes` to nobody."""
+
+    def prompt_for_value(self, ctx: click.Context) -> Any:
+        if ctx.params["yes"]:
+            default = self.get_default(ctx)
+            if not isinstance(default, str | int):  # click's own word for none is another one in each version
+                raise click.MissingParameter(ctx=ctx, param=self)
+            return self.type_cast_value(ctx, default)
+        try:
+            return super().prompt_for_value(ctx)
+        except click.Abort:
+            if sys.stdin.isatty():
+                raise
+            raise click.UsageError(
+                f"There is no terminal to ask at for {self.opts[0]}. Give it, or --yes --from ADDRESS: "
+                "then everything that is not given has its default.",
+                ctx,
+            ) from None
+
+
 @click.command()
 @click.option(
+    "--yes", is_flag=True, is_eager=True, help="Ask nothing: what is not given has its default. Needs --from."
+)
+@click.option(
     "--channel",
+    cls=_Asked,
     type=click.Choice(["email"]),
     default="email",
     show_default=True,
     prompt="Channel of the first sender",
     help="What it sends. Other channels' senders are written by hand, as gateway.toml shows.",
 )
-@click.option("--sender", default="mail", show_default=True, prompt="Name of the first sender", help="Its name.")
-@click.option("--host", default="127.0.0.1", show_default=True, prompt="SMTP relay", help="Where it is.")
-@click.option("--port", type=int, default=587, show_default=True, prompt="Its port", help="Its port.")
+@click.option(
+    "--sender", cls=_Asked, default="mail", show_default=True, prompt="Name of the first sender", help="Its name."
+)
+@click.option("--host", cls=_Asked, default="127.0.0.1", show_default=True, prompt="SMTP relay", help="Where it is.")
+@click.option("--port", cls=_Asked, type=int, default=587, show_default=True, prompt="Its port", help="Its port.")
 @click.option(
     "--security",
+    cls=_Asked,
     type=click.Choice(["none", "starttls", "tls"]),
     default="starttls",
     show_default=True,
     prompt="Its security",
     help="How the connection is protected.",
 )
-@click.option("--username", default="", prompt="User name there (empty for none)", help="To log in with.")
-@click.option("--from", "from_address", prompt="Mails come from", help='Such as "Grace Church <news@grace.example>".')
-@click.option("--time-zone", default="UTC", show_default=True, prompt="Time zone", help="Such as Africa/Lagos.")
-@click.option("--region", default="", prompt="Country of national phone numbers (empty for none)", help="Such as NG.")
+@click.option("--username", cls=_Asked, default="", prompt="User name there (empty for none)", help="To log in with.")
+@click.option(
+    "--from", "from_address", cls=_Asked, prompt="Mails come from", help='Such as "Grace Church <news@grace.example>".'
+)
+@click.option(
+    "--time-zone", cls=_Asked, default="UTC", show_default=True, prompt="Time zone", help="Such as Africa/Lagos."
+)
+@click.option(
+    "--region", cls=_Asked, default="", prompt="Country of national phone numbers (empty for none)", help="Such as NG."
+)
 @framed
 async def init(
     frame: Frame,
+    yes: bool,
     channel: str,
     sender: str,
     host: str,
@@ -75,7 +111,7 @@ async def init(
     time_zone: str,
     region: str,
 ) -> None:
-    """Write a commented gateway.toml, check it, and print the first API key. Asks for what it is not told."""
+    """Write a commented gateway.toml, check it, and print the first API key. Asks for what is not given."""
     if frame.config_file.exists():
         fail(f"{frame.config_file} exists already: edit it, or choose another file with --config.")
     login = ""

@@ -123,6 +123,26 @@ def test_init_asks_for_what_it_is_not_told(tmp_path: Path) -> None:
     assert 'from = "news@grace.example"' in file.read_text()
 
 
+def test_init_asks_nothing_when_it_is_told_not_to(tmp_path: Path) -> None:
+    file = tmp_path / "gateway.toml"
+    options = ["init", "--yes", "--config", str(file)]
+    unsaid = CliRunner().invoke(main, options)
+    assert (unsaid.exit_code, file.exists()) == (2, False)
+    assert "--from" in unsaid.output
+    made = CliRunner().invoke(main, [*options, "--from", "news@grace.example", "--port", "25"])
+    assert made.exit_code == 0, made.output
+    text = file.read_text()
+    assert all(line in text for line in ('host = "127.0.0.1"', "port = 25", 'security = "starttls"', "[senders.mail]"))
+
+
+def test_init_with_nobody_to_ask_says_what_to_do(tmp_path: Path) -> None:
+    file = tmp_path / "gateway.toml"
+    told = CliRunner().invoke(main, ["init", "--host", "127.0.0.1", "--config", str(file)], input="email\n")
+    assert (told.exit_code, file.exists()) == (2, False)
+    assert "no terminal to ask at for --sender" in told.output
+    assert "--yes --from ADDRESS" in told.output
+
+
 def test_init_with_a_wrong_answer_leaves_nothing_behind(tmp_path: Path) -> None:
     file = tmp_path / "gateway.toml"
     answers = "email\nmail\n127.0.0.1\n25\nnone\n\nnews@grace.example\nMars/Phobos\n\n"
@@ -142,6 +162,13 @@ def test_check_tells_every_fault_with_its_line(folder: Path, run: Run) -> None:
     assert "no adapter 'smpt'" in run("check", code=1).output
     (folder / "gateway.toml").write_text(CONFIG.replace("port = 1\n", "prot = 1\n"))
     assert "port" in run("check", code=1).output
+
+
+def test_check_counts_as_people_do(folder: Path, run: Run) -> None:
+    assert "is in order: 1 sender, 1 org." in run("check").output
+    second = CONFIG.partition("[senders.mail]")[2]
+    (folder / "gateway.toml").write_text(f"{CONFIG}[senders.more]{second}")
+    assert "is in order: 2 senders, 1 org." in run("check").output
 
 
 def test_a_missing_configuration_is_said_in_a_sentence(tmp_path: Path) -> None:
