@@ -30,18 +30,22 @@ class Doors:
 
     files: FileFetcher
     poster: Poster
-    clients: list[HttpClient] = field(default_factory=list)
+    clients: dict[str, HttpClient] = field(default_factory=dict)  # by sender
 
-    def client(self, connections: int) -> HttpClient:
+    def client(self, sender: str, connections: int) -> HttpClient:
         """An HTTP client of one sender's own."""
-        self.clients.append(HttpClient(connections))
-        return self.clients[-1]
+        client = self.clients[sender] = HttpClient(connections)
+        return client
+
+    def connections(self, sender: str) -> int:
+        """How many its client has, or is making."""
+        return self.clients[sender].connections
 
     async def close(self) -> None:
         """Close every connection."""
         await self.files.close()
         await self.poster.close()
-        for client in self.clients:
+        for client in self.clients.values():
             await client.close()
 
 
@@ -148,7 +152,7 @@ def _adapter(config: Config, plugins: Plugins, sender: SenderConfig, clock: Cloc
     adapter = _adapter_type(config, plugins, sender)
     public_url = config.server.public_url
     tools = Tools(
-        http=doors.client(sender.concurrency or 100),
+        http=doors.client(sender.name, sender.concurrency or 100),
         files=doors.files,
         log=structlog.get_logger(f"gateway.adapter.{sender.adapter}").bind(sender=sender.name),
         sender=sender.name,

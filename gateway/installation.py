@@ -11,6 +11,7 @@ import secrets
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 
 from gateway.clock import Clock, SystemClock
 from gateway.config import Config
@@ -145,7 +146,7 @@ async def _build(
     catalogue = await build_catalogue(config, plugins, database, clock, doors)
     renderer, links = Renderer(plugins.filters), await _links(config, database)
     composer = Composer(renderer, catalogue.senders, catalogue.content_policies, links)
-    metrics, crash, callbacks = _metrics(catalogue), CrashPoints(hooks.crash_at), CallbackStore(database, ids)
+    metrics, crash, callbacks = _metrics(doors), CrashPoints(hooks.crash_at), CallbackStore(database, ids)
     templates = ProviderTemplates(TemplateStore(database, ids), catalogue, clock)
     webhooks = _webhooks(database, doors.poster, ids, clock, chance)
     engine = Engine(
@@ -209,10 +210,10 @@ async def _build(
     )
 
 
-def _metrics(catalogue: Catalogue) -> Metrics:
+def _metrics(doors: Doors) -> Metrics:
     metrics = Metrics()
-    for name in catalogue.senders:
-        metrics.expect(name)
+    for sender in doors.clients:
+        metrics.expect(sender, partial(doors.connections, sender))
     return metrics
 
 

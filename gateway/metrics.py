@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import platform
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from importlib import metadata
 from typing import Final, Literal
@@ -35,6 +35,12 @@ class Metrics:
             "gateway_in_flight", "Messages between intent and record; never above W.", ["sender"], registry=registry
         )
         self._held = Gauge("gateway_sender_held", "1 while a sender is held, else 0.", ["sender"], registry=registry)
+        self._connections = Gauge(
+            "gateway_http_connections",
+            "Connections to a provider over HTTP, open or being made.",
+            ["sender"],
+            registry=registry,
+        )
         self._waiting = Gauge("gateway_waiting", "What is due and not done yet.", ["queue"], registry=registry)
         self._oldest = Gauge(
             "gateway_waiting_oldest_seconds",
@@ -64,10 +70,14 @@ class Metrics:
         self._callbacks_of: dict[tuple[str, str], Counter] = {}
         self._in_flight_of: dict[str, Gauge] = {}
 
-    def expect(self, sender: str) -> None:
-        """Show a configured sender from the start, with zeros: an alarm on an absent series never rings."""
+    def expect(self, sender: str, connections: Callable[[], int]) -> None:
+        """Show a configured sender from the start, with zeros: an alarm on an absent series never rings.
+
+        `connections`: how many to its provider its HTTP client has or is making; asked when the figures are.
+        """
         self.in_flight(sender, 0)
         self.held(sender, False)
+        self._connections.labels(sender).set_function(connections)
 
     def answered(self, sender: str, outcome: object, seconds: float) -> None:
         """An attempt ended after `seconds` with this outcome, a value of the contract: its class is counted."""

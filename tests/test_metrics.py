@@ -32,8 +32,9 @@ def test_attempts_are_counted_by_sender_and_outcome() -> None:
 
 def test_a_configured_sender_is_shown_before_it_sends() -> None:
     counted = metrics()
-    counted.expect("mail")
+    counted.expect("mail", lambda: 0)
     text = counted.render().decode()
+    assert 'gateway_http_connections{sender="mail"} 0.0' in text
     assert 'gateway_in_flight{sender="mail"} 0.0' in text
     assert 'gateway_sender_held{sender="mail"} 0.0' in text
 
@@ -50,6 +51,13 @@ def test_gauges_follow_what_they_are_told() -> None:
     assert 'gateway_waiting{queue="pending"} 7.0' in text
     assert 'gateway_waiting_oldest_seconds{queue="pending"} 90.0' in text
     assert 'gateway_waiting_oldest_seconds{queue="receipts"} 0.0' in text
+
+
+def test_connections_are_counted_when_the_figures_are_asked_for() -> None:
+    counted, connections = metrics(), [1]
+    counted.expect("sms", lambda: len(connections))
+    connections.append(2)
+    assert 'gateway_http_connections{sender="sms"} 2.0' in counted.render().decode()
 
 
 def test_the_build_and_the_start_are_shown() -> None:

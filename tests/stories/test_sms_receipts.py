@@ -51,6 +51,19 @@ async def test_without_receipts_at_all_everybody_is_asked_about_or_counts_as_unc
         assert books["counts"] == {"total": 3, "succeeded": 3, "unconfirmed": 3}
 
 
+async def test_the_connections_to_the_provider_are_among_the_figures(tmp_path: Path) -> None:
+    async with sms_story(tmp_path) as told:
+        name = 'gateway_http_connections{sender="sms"}'
+        assert f"{name} 0.0" in told.story.installation.metrics.render().decode()
+        await told.people(3)
+        await told.text_all()
+        await told.settle()
+        (line,) = [
+            line for line in told.story.installation.metrics.render().decode().splitlines() if line.startswith(name)
+        ]
+        assert 1 <= float(line.rpartition(" ")[2]) <= 8  # what is kept, of W
+
+
 async def test_a_provider_that_throttles_hangs_and_breaks_down_gets_each_text_once(tmp_path: Path) -> None:
     async with sms_story(tmp_path, more='deadline = "1s"') as told:
         await told.people(12)
