@@ -23,6 +23,7 @@ from gateway.engine.crash import CrashPoints
 from gateway.engine.metrics import IntakeMetrics
 from gateway.engine.provider_templates import ProviderTemplates
 from gateway.engine.reactions import InboundPolicyFailed, Reader
+from gateway.engine.strangers import ask
 from gateway.errors import StoreUnavailable
 from gateway.store.callbacks import Applied, Callback, CallbackStore, Reading, SenderContext
 from gateway.store.reactions import InboundReaction
@@ -173,7 +174,7 @@ class Intake:
 
     async def _authenticate(self, sender: Sender, request: CallbackRequest) -> bool | CallbackAnswer:
         try:
-            return await sender.adapter.authenticate(request)
+            return await ask(sender.adapter.authenticate(request))
         # A stranger's code, given a stranger's bytes: what it cannot judge is not genuine.
         except Exception as exc:  # noqa: BLE001
             self._log.error(

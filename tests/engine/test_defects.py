@@ -15,6 +15,8 @@ from gateway.contract import (
     Absent,
     Accepted,
     Answer,
+    CallbackAnswer,
+    CallbackRequest,
     Capabilities,
     Deliver,
     Misconfigured,
@@ -166,6 +168,10 @@ class Fickle(FakeAdapter):
         await self._perhaps("templates")
         return ()
 
+    async def authenticate(self, request: CallbackRequest) -> bool | CallbackAnswer:
+        await self._perhaps("authenticate")
+        return await super().authenticate(request)
+
     async def lookup(self, question: Question) -> Answer:
         await self._perhaps("lookup")
         return await super().lookup(question)
@@ -238,6 +244,15 @@ async def test_a_question_that_cancels_itself_is_asked_again(fickle: World) -> N
     Fickle.strays["lookup"] = 1
     await fickle.advance(timedelta(hours=2), timedelta(minutes=5))
     assert (Fickle.strays.total(), await fickle.states(action)) == (0, {"succeeded": 1})
+    await fickle.kill()
+
+
+async def test_a_callback_whose_judge_cancels_itself_is_answered_as_not_genuine(fickle: World) -> None:
+    """Unanswered it would keep its connection for ever; the provider sends it again."""
+    await fickle.start()
+    Fickle.strays["authenticate"] = 1
+    assert await fickle.call_back(body=b"a receipt") is None
+    assert await fickle.call_back(body=b"a receipt") is not None
     await fickle.kill()
 
 
