@@ -45,14 +45,17 @@ class Consequences:
             if decision.pause is not None and prepared.action is not None:
                 await self._releases.pause(prepared.action, "template_unavailable", decision.pause, now)
                 paused = True
-            await self._count(decision, now)
+            if decision.healthy:
+                self._unreached = 0
+            else:
+                await self._count_unreached(decision.ruling.reason, now)
             self._waiting.popleft()
         return paused
 
-    async def _count(self, decision: Decision, now: datetime) -> None:
+    async def _count_unreached(self, reason: str | None, now: datetime) -> None:
         """Attempts that reach nobody, one after the other, mean that the sender is down."""
-        unreached = 0 if decision.healthy else self._unreached + 1
+        unreached = self._unreached + 1
         if unreached >= UNREACHED_MAX and not self._hold.held:
-            await self._hold.hold("outage", decision.ruling.reason or "the provider cannot be reached", now, None)
+            await self._hold.hold("outage", reason or "the provider cannot be reached", now, None)
             unreached = 0
         self._unreached = unreached
