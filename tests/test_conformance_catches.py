@@ -419,6 +419,21 @@ def test_a_wrong_trait_is_caught(good: Good, methods: dict[str, Any], test: str,
     assert words in str(caught.value)
 
 
+def test_settings_that_show_a_secret_are_told_without_it(good: Good) -> None:
+    class Shown(Loose, frozen=True, kw_only=True):
+        """Its `repr` is its own."""
+
+        token: gateway.Secret
+
+        def __repr__(self) -> str:
+            return f"Shown({str(self.seal_secret)!r})"
+
+    with pytest.raises(Broken) as caught:
+        spoilt(good, settings_type=Shown).test_its_settings_hide_their_secrets()
+    assert "repr(Shown) shows 1 of its secrets" in str(caught.value)
+    assert SETTINGS["seal_secret"] not in str(caught.value)
+
+
 def test_a_setting_with_the_name_of_a_common_one_is_caught(good: Good) -> None:
     class Strict(Loose, frozen=True, kw_only=True, forbid_unknown_fields=True):
         """With unknown keys refused, the next fault is seen."""

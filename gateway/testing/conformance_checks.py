@@ -20,6 +20,7 @@ from gateway.wording import TOML
 S = TypeVar("S", bound=msgspec.Struct)
 
 NAME: Final = re.compile(r"[a-z][a-z0-9_]*")
+NAME_IN_REPR: Final = re.compile(r"\w+[=(]")
 SECRET_NAME: Final = re.compile(r"(^|_)(token|password|passphrase|secret|api_key|private_key)$")
 NO_ADDRESS: Final = ("", " ", "\t\n", "\0", "+1555\x00123", "\ud800")  # on any channel
 TAKES: Final = frozenset({"text", "html", "subject", "media", "template"})
@@ -110,8 +111,10 @@ def check_secrets_are_hidden(settings: msgspec.Struct) -> None:
         not open_ones,
         f"{name}: {open_ones} are plain texts, make them `Secret`: settings are shown in errors and logs.",
     )
-    shown = [secret for secret in secrets_of(settings) if secret and secret in f"{settings!r} {settings}"]
-    promise(not shown, f"repr({name}) shows the secrets {shown}: leave `__repr__` as it is.")
+    # Names of fields and types aside, because a short secret may be a part of one; and no secret in the complaint.
+    values = NAME_IN_REPR.sub("", f"{settings!r} {settings}")
+    shown = sum(1 for secret in secrets_of(settings) if secret and secret in values)
+    promise(not shown, f"repr({name}) shows {shown} of its secrets: leave `__repr__` as it is.")
 
 
 def overrides(adapter: type[Adapter[Any]], method: str) -> bool:

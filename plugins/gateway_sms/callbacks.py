@@ -7,13 +7,12 @@ Debian's kannel 1.4.5-12, 2026-11.
 
 from __future__ import annotations
 
-import codecs
 import hashlib
 import hmac
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Final
-from urllib.parse import parse_qsl, quote
+from urllib.parse import parse_qsl
 
 from gateway import CallbackRequest, Consent, Event, Inbound, Receipt, Status
 from gateway_sms.answers import AnswerTable, cleaned, report_code
@@ -38,7 +37,7 @@ _DIGITS_INTERNATIONAL: Final = 8  # a shorter number is a short code, and no int
 
 def report_url(callback_url: str, secret: str, ref: str) -> str:
     """The dlr-url of a message: Kannel fills in what follows a percent sign."""
-    return f"{callback_url}/{secret}/{DLR}?ref={quote(ref, safe='')}&status=%d&answer=%A&fid=%F&at=%T"
+    return f"{callback_url}/{secret}/{DLR}?ref={ref}&status=%d&answer=%A&fid=%F&at=%T"
 
 
 def is_genuine(request: CallbackRequest, secret: str) -> bool:
@@ -50,7 +49,7 @@ def is_genuine(request: CallbackRequest, secret: str) -> bool:
 
 def events_of(request: CallbackRequest, secret: str, table: AnswerTable) -> Sequence[Event]:
     """Pure; whatever the bytes, it raises nothing."""
-    raw = request.url.partition("?")[2] if request.method == "GET" else request.body.decode("latin-1")
+    raw = request.url.partition("?")[2]
     if request.tail == f"/{secret}/{DLR}":
         return _reported(_fields(raw, "utf-8"), table)
     if request.tail == f"/{secret}/{MO}":
@@ -62,7 +61,7 @@ def events_of(request: CallbackRequest, secret: str, table: AnswerTable) -> Sequ
 def _fields(raw: str, charset: str) -> dict[str, str]:
     """The first value of each parameter."""
     try:
-        pairs = parse_qsl(raw, keep_blank_values=True, encoding="latin-1", max_num_fields=_FIELDS_MAX)
+        pairs = parse_qsl(raw, encoding="latin-1", max_num_fields=_FIELDS_MAX)
     except ValueError:
         return {}
     fields: dict[str, str] = {}
@@ -76,11 +75,10 @@ def _charset(name: str) -> str:
     named = {"ucs-2": "utf-16-be", "ucs2": "utf-16-be", "utf-16": "utf-16-be", "iso-10646-ucs-2": "utf-16-be"}
     wanted = named.get(name.strip().lower(), name.strip())
     try:
-        found = codecs.lookup(wanted or "utf-8")
-        "".encode(wanted or "utf-8")  # a codec of something else than texts raises here
-    except (LookupError, ValueError, TypeError):
+        b"\xff".decode(wanted, "replace")  # raises for what is no codec of texts, or cannot leave out what is broken
+    except (LookupError, ValueError):
         return "utf-8"
-    return found.name
+    return wanted
 
 
 def _reported(fields: Mapping[str, str], table: AnswerTable) -> Sequence[Event]:

@@ -153,7 +153,7 @@ def _location(value: object, _: str) -> Content:
 
 
 def _number(value: object) -> str:
-    return repr(value) if isinstance(value, int | float) and not isinstance(value, bool) else text(value)
+    return repr(value) if isinstance(value, int | float) else text(value)
 
 
 def _contacts(value: object, _: str) -> Content:

@@ -212,6 +212,15 @@ def test_our_own_plugins_keep_their_promises_with_the_settings_of_a_file(tmp_pat
     assert "0 failed" in call("test", config=config).output.splitlines()[-1]
 
 
+def test_a_secret_that_is_a_part_of_a_name_is_not_taken_for_shown(tmp_path: Path) -> None:
+    config = tmp_path / "gateway.toml"
+    config.write_text(
+        '[orgs.default]\n[senders.mail]\nchannel = "email"\nadapter = "smtp"\nhost = "127.0.0.1"\n'
+        'from = "news@grace.example"\nusername = "u"\npassword = "pass"\n'
+    )
+    assert checks("email", config=config)["adapter email/smtp hides its secrets"]["result"] == "passed"
+
+
 def test_a_plugin_that_needs_settings_says_so(tmp_path: Path) -> None:
     check = checks("email")["adapter email/smtp hides its secrets"]
     assert check["result"] == "skipped"

@@ -120,6 +120,18 @@ CALLBACKS: Final = (
         source=SMPP,
     ),
     told(
+        "delivered by its bit, and undeliverable in the SMSC's own word",
+        report(1, UNDELIVERABLE),
+        receipt(Status.UNDELIVERED, code=Code.UNREACHABLE, reason=UNDELIVERABLE, provider_code="UNDELIV"),
+        source=SMPP,
+    ),
+    told(
+        "refused by its bit, and expired in the SMSC's own word",
+        report(16, EXPIRED),
+        receipt(Status.EXPIRED, code=Code.EXPIRED, reason=EXPIRED, provider_code="EXPIRED"),
+        source=SMPP,
+    ),
+    told(
         "expired",
         report(2, EXPIRED),
         receipt(Status.EXPIRED, code=Code.EXPIRED, reason=EXPIRED, provider_code="EXPIRED"),
@@ -147,6 +159,29 @@ CALLBACKS: Final = (
         written("from=14155550100&text=%04%3f%04%40&id=1&charset=UTF-16BE"),
         Inbound(provider_id="1", address=PERSON, text="пр"),
         source=GUIDE,
+    ),
+    *(
+        told(
+            f"in the charset {charset!r}",
+            written(f"from=14155550100&text={text}&id=1&charset={charset}"),
+            Inbound(provider_id="1", address=PERSON, text=read),
+            source=GUIDE,
+        )
+        for charset, text, read in (
+            ("UTF-8", "caf%C3%A9", "café"),
+            ("ISO-8859-1", "caf%E9", "café"),
+            ("UCS-2", "%04%3f", "п"),
+            ("", "caf%C3%A9", "café"),
+        )
+    ),
+    *(
+        told(
+            f"in a charset that nobody has, {charset!r}",
+            written(f"from=14155550100&text=%C3%A9%FF&id=1&charset={charset}"),
+            Inbound(provider_id="1", address=PERSON, text="é\ufffd"),
+            source=MADE_UP,
+        )
+        for charset in ("klingon", "hex", "rot13", "undefined", "idna", "punycode", "a%00b")
     ),
     told(
         "from a short code",

@@ -23,7 +23,18 @@ from gateway_sms.callbacks import events_of
 from gateway_sms.kannel import Kannel
 from gateway_sms.settings import KannelSettings
 from tests.aioresponses_shim import mocked
-from tests.plugins.sms.cases import CALLBACK_URL, OPTED_OUT, PERSON, SECRET, SETTINGS, UNDELIVERABLE, URL, report
+from tests.plugins.sms.cases import (
+    CALLBACK_URL,
+    MO,
+    OPTED_OUT,
+    PERSON,
+    SECRET,
+    SETTINGS,
+    UNDELIVERABLE,
+    URL,
+    report,
+    written,
+)
 
 TAKEN = text_reply(202, "0: Accepted for delivery")
 GSM = "Hello {world}"
@@ -124,6 +135,12 @@ def test_an_operator_may_judge_an_error_otherwise() -> None:
     outcome = AnswerTable({"not_routable": "address_dead"}).outcome(text_reply(403, "Not routable."), NOW)
     assert isinstance(outcome, Rejected)
     assert outcome.address_dead
+
+
+def test_what_was_stored_under_an_earlier_secret_says_nothing_any_more() -> None:
+    for request in (report(1), written(MO)):
+        assert len(events_of(request, SECRET, AnswerTable({}))) == 1
+        assert events_of(request, "another-secret-of-us", AnswerTable({})) == ()
 
 
 async def test_its_answer_to_a_person_s_message_is_empty_so_that_nothing_is_sent() -> None:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway import CallbackRequest, Consent, Event, Inbound, Receipt, Status
+from gateway import CallbackRequest, Consent, Event, Inbound, Media, Receipt, Status
 from gateway.testing.cases import callback
 from gateway_twilio.callbacks import BASE64_MIN, MEDIA_MAX, unpacked
 from tests.plugins.twilio.cases import SMS_CASES, WHATSAPP_CASES
@@ -17,8 +17,10 @@ from tests.plugins.twilio.harness import (
     CALLBACK_URL,
     MEDIA_SID,
     NUMBER,
+    PERSON,
     REF,
     SERVICE,
+    SID,
     STATUS_URL,
     inbound_fields,
     signed,
@@ -38,6 +40,10 @@ def inbound(fields: dict[str, str], own: str | None = NUMBER) -> Inbound | None:
     found = adapter.parse(signed(fields))
     assert all(isinstance(event, Inbound | Consent) for event in found)
     return next((event for event in found if isinstance(event, Inbound)), None)
+
+
+def without(fields: dict[str, str], *names: str) -> dict[str, str]:
+    return {name: value for name, value in fields.items() if name not in names}
 
 
 def test_callbacks_of_a_service_come_with_any_number() -> None:
@@ -70,10 +76,76 @@ def test_our_reference_vouches_for_a_receipt_of_any_number() -> None:
 
 
 def test_a_receipt_without_an_id_needs_our_reference() -> None:
-    fields = status_fields("sent", MessageSid="", SmsSid="")
+    fields = without(status_fields("sent"), "MessageSid", "SmsSid")
     assert SMS.parse(signed(fields)) == ()
     (event,) = SMS.parse(signed(fields, url=STATUS_URL))
     assert event == Receipt(status=Status.SENT, ref=REF)
+
+
+@pytest.mark.parametrize("missing", ["MessageStatus", "SmsStatus", "MessageSid", "SmsSid"])
+def test_a_status_is_read_by_either_of_its_names(missing: str) -> None:
+    fields = without(status_fields("delivered"), missing)
+    assert SMS.parse(signed(fields)) == (Receipt(status=Status.DELIVERED, provider_ids=(SID,)),)
+
+
+def test_a_status_that_brings_our_text_along_is_no_message_to_us() -> None:
+    assert SMS.parse(signed(status_fields("sent", Body="Hi"))) == (Receipt(status=Status.SENT, provider_ids=(SID,)),)
+
+
+def test_why_a_message_failed_on_its_channel_is_told_where_nothing_else_is() -> None:
+    fields = status_fields("failed", ErrorCode="99999", ChannelStatusMessage="The recipient has no such app")
+    (event,) = SMS.parse(signed(fields))
+    assert isinstance(event, Receipt)
+    assert event.reason == "The recipient has no such app"
+
+
+@pytest.mark.parametrize(
+    "missing",
+    [("SmsSid", "SmsMessageSid"), ("MessageSid", "SmsMessageSid"), ("MessageSid", "SmsSid"), ("SmsStatus",)],
+)
+def test_a_message_to_us_is_read_with_the_names_that_there_are(missing: tuple[str, ...]) -> None:
+    assert inbound(without(inbound_fields("Hi"), *missing)) == Inbound(provider_id=SID, address=PERSON, text="Hi")
+
+
+def test_a_callback_that_says_neither_a_status_nor_a_text_is_left_out() -> None:
+    assert SMS.parse(signed(without(inbound_fields("Hi"), "SmsStatus", "Body"))) == ()
+
+
+def test_a_body_that_is_no_form_is_left_out() -> None:
+    request = callback(CALLBACK_URL, urlencode(inbound_fields("Hi")).encode(), content_type="text/plain")
+    assert SMS.parse(request) == ()
+
+
+@pytest.mark.parametrize(
+    "sign",
+    [
+        {"From": f"WhatsApp:{PERSON}"},
+        {"To": f"whatsapp:{NUMBER}"},
+        {"ChannelPrefix": "whatsapp"},
+        {"WaId": PERSON[1:]},
+        {"ProfileName": "Ada"},
+        {"ExternalUserId": "whatsapp:US.13491208655302741918"},
+    ],
+)
+def test_a_service_of_two_channels_tells_whatsapp_by_each_of_its_signs(sign: dict[str, str]) -> None:
+    plain = inbound_fields("Hi", MessagingServiceSid=SERVICE)
+    texts = sms(own=None, messaging_service_sid=SERVICE)
+    chats = whatsapp(own=None, messaging_service_sid=SERVICE)
+    assert texts.parse(signed(plain)) == (Inbound(provider_id=SID, address=PERSON, text="Hi"),)
+    assert chats.parse(signed(plain)) == ()
+    assert texts.parse(signed({**plain, **sign})) == ()
+    (event,) = chats.parse(signed({**plain, **sign}))
+    assert isinstance(event, Inbound)
+    assert event.address == PERSON
+
+
+def test_a_service_leaves_the_messages_of_third_channels_alone() -> None:
+    fields = inbound_fields("Hi", From="messenger:123", To="messenger:456", MessagingServiceSid=SERVICE)
+    assert sms(own=None, messaging_service_sid=SERVICE).parse(signed(fields)) == ()
+
+
+def test_a_callback_that_names_no_service_may_be_of_any() -> None:
+    assert inbound(inbound_fields("Hi"), own=None) is not None
 
 
 @pytest.mark.parametrize("sid", ["", "SM 1", "x" * 65, "SM\N{SNOWMAN}"])
@@ -107,10 +179,43 @@ def test_a_button_answers_the_message_that_bore_it() -> None:
     assert (event.text, event.button, event.quotes) == ("Yes", "yes_7", (MEDIA_SID,))
 
 
+def test_what_a_callback_names_without_a_value_is_not_there() -> None:
+    empty = {"ButtonPayload": "", "ListId": "", "ProfileName": "", "MediaUrl0": "https://x.example/1"}
+    (event,) = WHATSAPP.parse(signed(whatsapp_fields(inbound_fields("Hi"), MediaContentType0="", **empty)))
+    media = (Media(url="https://x.example/1"),)
+    assert event == Inbound(provider_id=SID, address=PERSON, text="Hi", media=media)
+
+
+@pytest.mark.parametrize(
+    ("fields", "text"),
+    [
+        ({"Latitude": "51.5", "Longitude": "-0.12", "Address": "1 Mill Lane"}, "1 Mill Lane\n51.5, -0.12"),
+        ({"Latitude": "51.5", "ButtonText": "Here"}, "Here"),
+        ({"Longitude": "-0.12", "ButtonText": "Here"}, "Here"),
+    ],
+)
+def test_a_place_has_both_its_numbers(fields: dict[str, str], text: str) -> None:
+    (event,) = WHATSAPP.parse(signed(whatsapp_fields(inbound_fields(""), **fields)))
+    assert isinstance(event, Inbound)
+    assert event.text == text
+
+
+def test_a_chat_is_never_taken_for_packed() -> None:
+    """Only long SMS, which are put together of parts, come packed now and then."""
+    packed = base64.b64encode(b"A code of somebody who writes code, for us to see what is in it").decode()
+    (event,) = WHATSAPP.parse(signed(whatsapp_fields(inbound_fields(packed))))
+    assert isinstance(event, Inbound)
+    assert event.text == packed
+    read = inbound(inbound_fields(packed))
+    assert read is not None
+    assert read.text != packed
+
+
 @pytest.mark.parametrize(
     "text",
     [
         "short",
+        base64.b64encode(b"Hello").decode(),
         "d" * BASE64_MIN,  # base64 of bytes that are no text
         "Thank you so much for coming and for the cakes, they were wonderful!",
         "https://grace.example/a/very/long/link/without/any/white/space/at/all",
@@ -176,6 +281,7 @@ def test_mutations_of_recorded_callbacks_are_parsed_without_an_exception(
     st.dictionaries(
         st.sampled_from(FIELDS),
         st.text(max_size=40) | st.sampled_from(["9" * 400, "-1", "NaN", "\0", "STOP", "received"]),
+        max_size=8,
     ),
 )
 def test_hostile_values_in_any_field_are_parsed_without_an_exception(status: bool, changes: dict[str, str]) -> None:

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway import CallbackRequest, Event, Inbound, Receipt, Status
+from gateway import CallbackRequest, Consent, Event, Inbound, Media, Receipt, Status
 from gateway.testing.cases import CallbackCase, callback
 from gateway_whatsapp.callbacks import TEMPLATE_STATES, Mailbox, events_of
 from gateway_whatsapp.errors import ErrorTable
@@ -23,8 +23,12 @@ from tests.plugins.whatsapp.harness import (
     CALLBACK_URL,
     MEDIA_URL,
     NUMBER_ID,
+    PARENT,
+    PERSON,
     REF,
+    USER,
     contact,
+    failure,
     message,
     signed,
     status,
@@ -156,6 +160,78 @@ def test_a_long_order_is_cut() -> None:
 def test_an_edit_of_an_edit_is_left_out() -> None:
     inner = {"type": "edit", "edit": {"message": {"type": "text", "text": {"body": "deep"}}}}
     assert parsed(written(message("edit", {"message": inner}))) == []
+
+
+def test_a_user_id_in_the_message_itself_needs_no_contact_beside_it() -> None:
+    given_ = {**message("text", {"body": "Hi"}), "from_user_id": USER, "from_parent_user_id": PARENT}
+    del given_["from"]
+    (event,) = parsed(written(given_, contacts=[]))
+    assert isinstance(event, Inbound)
+    assert (event.address, event.aliases) == (USER, (PARENT,))
+
+
+def test_a_message_that_names_nobody_is_of_the_only_person_beside_it() -> None:
+    given_ = message("text", {"body": "Hi"}, **{"from": ""})
+    (event,) = parsed(written(given_, contacts=[contact()]))
+    assert isinstance(event, Inbound)
+    assert (event.address, event.name) == (PERSON, "Sheena Nelson")
+    assert parsed(written(given_, contacts=[contact(), contact(wa_id="19995550000")])) == []
+
+
+@pytest.mark.parametrize(
+    ("kind", "part", "text", "button"),
+    [
+        ("button", {"payload": "yes_7"}, "yes_7", "yes_7"),
+        ("button", {"text": "Yes"}, "Yes", "Yes"),
+        ("button", {}, "", None),
+        ("interactive", {"type": "button_reply", "button_reply": {"title": "Yes"}}, "Yes", None),
+        ("location", {"name": "Church"}, "Church", None),
+        ("contacts", [{"phones": [{"wa_id": "16505551234"}]}], "16505551234", None),
+    ],
+)
+def test_a_part_of_what_meta_usually_says_is_read_as_far_as_it_goes(
+    kind: str, part: object, text: str, button: str | None
+) -> None:
+    (event,) = parsed(written(message(kind, part)))
+    assert isinstance(event, Inbound)
+    assert (event.text, event.button) == (text, button)
+
+
+def test_a_file_of_no_type_has_none() -> None:
+    (event,) = parsed(written(message("image", {"id": "77"})))
+    assert isinstance(event, Inbound)
+    assert event.media == (Media(url=f"{MEDIA_URL}/77"),)
+
+
+def test_whatsapps_own_word_without_a_text_is_left_out() -> None:
+    assert parsed(written(message("system", {"type": "customer_identity_changed", "wa_id": PERSON[1:]}))) == []
+
+
+def test_who_stopped_marketing_is_known_by_the_user_id_where_there_is_no_number() -> None:
+    _, wish = parsed(told({**failure(131050), "recipient_id": None}))
+    assert isinstance(wish, Consent)
+    assert wish.address == USER
+
+
+def test_a_preference_of_nobody_is_left_out() -> None:
+    wish = {"value": "stop", "category": "marketing_messages", "timestamp": 1731705721}
+    (event,) = parsed(signed(webhook("user_preferences", value(user_preferences=[{**wish, "user_id": USER}]))))
+    assert isinstance(event, Consent)
+    assert event.address == USER
+    assert parsed(signed(webhook("user_preferences", value(user_preferences=[wish])))) == []
+
+
+def test_news_of_a_field_that_nobody_knows_are_left_out() -> None:
+    wish = {"wa_id": PERSON[1:], "value": "stop", "category": "marketing_messages"}
+    assert parsed(signed(webhook("user_wishes", value(user_preferences=[wish])))) == []
+
+
+@pytest.mark.parametrize("missing", ["message_template_name", "message_template_language", "event"])
+def test_news_of_a_template_that_say_too_little_are_left_out(missing: str) -> None:
+    news = {"event": "PAUSED", "message_template_name": "hello", "message_template_language": "en_US"}
+    assert len(parsed(signed(webhook("message_template_status_update", news)))) == 1
+    del news[missing]
+    assert parsed(signed(webhook("message_template_status_update", news))) == []
 
 
 def test_a_reason_that_meta_words_otherwise_is_kept_beside_ours() -> None:
