@@ -31,8 +31,8 @@ from gateway.store.previews import SAMPLE_MAX, PreviewStore, Sight, Viewing
 T = TypeVar("T")
 
 SEND: Final = "send_message"
-LOOKED_AT_MAX: Final = 5_000
-"""Recipients that a creation looks at for its warnings, some 10 ms; a preview looks at all of them."""
+LOOKED_AT_MAX: Final = 1_000
+"""Recipients that a creation looks at for its warnings, some 5 ms; a preview looks at all of them."""
 
 _SETTLED: Final = FINAL_ACTIONS | {ActionStatus.DELEGATED}
 

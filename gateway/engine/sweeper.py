@@ -16,6 +16,7 @@ from gateway.store.space import Space
 from gateway.store.sweeps import Sweep, Sweeps
 
 POLL: Final = timedelta(seconds=1)
+REST_MAX: Final = timedelta(milliseconds=50)
 
 
 class Sweeper:
@@ -37,10 +38,15 @@ class Sweeper:
         self._nudge.set()
 
     async def run(self) -> None:
-        """One chunk after the other, the actions taking turns; asleep when there is none."""
+        """One chunk after the other, the actions taking turns; asleep when there is none.
+
+        Between two it rests for as long as one took: whoever sends has to write in turn with it, and sends at a
+        twentieth of the rate at which a snapshot is taken.
+        """
         while True:
+            began = self._clock.now()
             try:
-                sweep = None if self._space.shortage() else await self._sweeps.step(self._clock.now())
+                sweep = None if self._space.shortage() else await self._sweeps.step(began)
             except StoreUnavailable as exc:
                 self._log.warning("store_unavailable", detail=str(exc))
                 sweep = None
@@ -50,3 +56,5 @@ class Sweeper:
             if sweep.work == "snapshot":
                 self._crash.passed("snapshot_chunk")
             self._progressed(sweep)
+            rested = self._clock.now()
+            await self._clock.wait(asyncio.Event(), rested + min(rested - began, REST_MAX))

@@ -130,7 +130,7 @@ def _chunks(conn: sqlite3.Connection, viewing: Viewing) -> Iterator[list[list[An
         "channel": viewing.channel.name if viewing.channel else None,
         "category": viewing.category,
         "after": 0,
-        "limit": CHUNK,
+        "limit": CHUNK if viewing.rows_max is None else min(CHUNK, viewing.rows_max),
     }
     statement = _statement(source.rows, viewing)
     if isinstance(viewing.selection, ContactList | AddressList):

@@ -38,7 +38,7 @@ from gateway.store.codec import from_json, from_micros, micros_or_none, to_json
 from gateway.store.counters import Moves
 
 CHUNK: Final = 5_000  # rows looked at per transaction: some 10 to 15 ms of the writer's time
-FIRST_CHUNK: Final = 500  # and at first, so that the first batch and the first messages need not wait for so long
+FIRST_CHUNK: Final = 500  # and at first, then growing: what the first messages need is not to wait behind the rest
 
 DEAD_ON_ARRIVAL: Final = ("contact_not_found", "invalid_address")
 """Codes of recipients that failed because of what was given: there is nothing behind them that could be tried again."""
@@ -267,7 +267,7 @@ def snapshot_chunk(conn: sqlite3.Connection, action: ActionId) -> ChunkResult:
         "channel": channel,
         "bound": bound,
         "after": position,
-        "limit": CHUNK if position else FIRST_CHUNK,
+        "limit": min(CHUNK, FIRST_CHUNK + position),
     }
     listed = isinstance(selection, ContactList | AddressList)
     if listed:
