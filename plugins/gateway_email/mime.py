@@ -15,7 +15,7 @@ from gateway import Code, Outbound, Rejected, ascii_domain
 from gateway_email import headers
 from gateway_email.attachments import Attached
 from gateway_email.dkim import Signer
-from gateway_email.encoding import TextParts, text_octets
+from gateway_email.encoding import TextParts, check_text
 from gateway_email.mailbox import Mailbox
 from gateway_email.unsubscribe import Unsubscribe
 
@@ -54,7 +54,7 @@ class Composer:
             return Rejected(Code.TOO_LONG, f"The text is longer than {SIZE_MAX:,} characters.")
         try:
             for body in bodies:
-                text_octets(body)
+                check_text(body)
             self._further(message)
         except ValueError as exc:
             return Rejected(Code.CONTENT, str(exc))
