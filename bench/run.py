@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import math
 from collections.abc import Coroutine, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -53,7 +54,10 @@ class Report:
             if figure != heading:
                 row = (_shown(column, figure, self._before(name, heading, column)) for column in columns)
                 table.add_row(figure.replace("_", " "), *row)
-        Console(width=120).print(table)
+        console = Console(width=120)
+        console.print(table)
+        if heading == "recipients" and len(columns) > 1:
+            console.print(f"time grows with the number of recipients to the power of {_growth(columns):.2f}")
         self._results[name] = columns
 
     def save(self) -> None:
@@ -64,6 +68,13 @@ class Report:
     def _before(self, name: str, heading: str, column: Mapping[str, Any]) -> Mapping[str, Any]:
         """The last run of the same size."""
         return next((run for run in self._last.get(name, ()) if run[heading] == column[heading]), {})
+
+
+def _growth(columns: Sequence[Mapping[str, Any]]) -> float:
+    """From the smallest run to the largest: 1 is linear."""
+    one, other = (f(columns, key=lambda column: column["recipients"]) for f in (min, max))
+    number = other["recipients"] / one["recipients"]
+    return 1 - math.log(other["messages_per_second"] / one["messages_per_second"]) / math.log(number)
 
 
 def _shown(column: Mapping[str, Any], figure: str, before: Mapping[str, Any]) -> str:
