@@ -71,6 +71,19 @@ class Line:
             return await self.reader.read() == b""
 
 
+class Gate:
+    """An adapter that judges nothing before it may."""
+
+    def __init__(self) -> None:
+        self.came = asyncio.Event()
+        self.open = asyncio.Event()
+
+    async def authenticate(self, request: CallbackRequest) -> bool:
+        self.came.set()
+        await self.open.wait()
+        return True
+
+
 @dataclass
 class Front:
     """The door of a daemon, by its connections."""
@@ -120,6 +133,13 @@ async def world(database: Database, clock: FakeClock, ids: IdSequence) -> AsyncI
 async def front(world: World) -> AsyncIterator[Front]:
     async with opened(world) as made:
         yield made
+
+
+@pytest.fixture
+def gate(world: World, monkeypatch: pytest.MonkeyPatch) -> Gate:
+    made = Gate()
+    monkeypatch.setattr(world.catalogue.senders["mail"].adapter, "authenticate", made.authenticate)
+    return made
 
 
 async def test_plain_callbacks_go_the_short_way_on_one_connection(front: Front) -> None:
@@ -179,21 +199,11 @@ async def test_requests_that_do_not_wait_for_answers_are_answered_in_order(front
     assert await front.stored() == [b"1", b"3"]
 
 
-async def test_whoever_sends_on_while_one_is_stored_waits_for_its_answer(
-    front: Front, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    may_answer = asyncio.Event()
-    adapter = front.world.catalogue.senders["mail"].adapter
-
-    async def slowly(request: CallbackRequest) -> bool:
-        await may_answer.wait()
-        return True
-
-    monkeypatch.setattr(adapter, "authenticate", slowly)
+async def test_whoever_sends_on_while_one_is_stored_waits_for_its_answer(front: Front, gate: Gate) -> None:
     line = await front.connect()
     await line.say(post(b"1"), post(b"2"), post(b"3"))
     assert front.express.bodies == [b"1"]
-    may_answer.set()
+    gate.open.set()
     assert [(await line.hear())[0] for _ in range(3)] == [200, 200, 200]
     assert await front.stored() == [b"1", b"2", b"3"]
 
@@ -272,43 +282,25 @@ async def test_without_a_public_url_each_request_has_to_say_it(world: World) -> 
         assert (front.express.bodies, await front.stored()) == ([], [b"x"])
 
 
-async def test_one_that_hung_up_is_stored_all_the_same(front: Front, monkeypatch: pytest.MonkeyPatch) -> None:
-    adapter = front.world.catalogue.senders["mail"].adapter
-    came, may_answer = asyncio.Event(), asyncio.Event()
-
-    async def slowly(request: CallbackRequest) -> bool:
-        came.set()
-        await may_answer.wait()
-        return True
-
-    monkeypatch.setattr(adapter, "authenticate", slowly)
+async def test_one_that_hung_up_is_stored_all_the_same(front: Front, gate: Gate) -> None:
     line = await front.connect()
     await line.say(post(b"x"))
     async with asyncio.timeout(10):
-        await came.wait()
+        await gate.came.wait()
     line.writer.transport.abort()
-    may_answer.set()
+    gate.open.set()
     await front.world.settle()
     assert await front.stored() == [b"x"]
 
 
-async def test_a_daemon_that_ends_answers_what_it_has_taken(front: Front, monkeypatch: pytest.MonkeyPatch) -> None:
-    adapter = front.world.catalogue.senders["mail"].adapter
-    came, may_answer = asyncio.Event(), asyncio.Event()
-
-    async def slowly(request: CallbackRequest) -> bool:
-        came.set()
-        await may_answer.wait()
-        return True
-
-    monkeypatch.setattr(adapter, "authenticate", slowly)
+async def test_a_daemon_that_ends_answers_what_it_has_taken(front: Front, gate: Gate) -> None:
     line = await front.connect()
     await line.say(post(b"x"))
     async with asyncio.timeout(10):
-        await came.wait()
+        await gate.came.wait()
     ending = asyncio.create_task(front.runner.cleanup())
     await asyncio.sleep(0.01)
-    may_answer.set()
+    gate.open.set()
     assert (await line.hear())[0] == 200
     assert await line.ended()
     await ending
