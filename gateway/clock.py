@@ -29,10 +29,13 @@ class SystemClock:
         return datetime.now(UTC)
 
     async def wait(self, nudge: asyncio.Event, until: datetime | None) -> None:
-        seconds = None if until is None else max(0.0, (until - self.now()).total_seconds())
+        alarm = None
+        if until is not None:
+            seconds = max(0.0, (until - self.now()).total_seconds())
+            alarm = asyncio.get_running_loop().call_later(seconds, nudge.set)
         try:
-            async with asyncio.timeout(seconds):
-                await nudge.wait()
-        except TimeoutError:
-            pass
+            await nudge.wait()
+        finally:
+            if alarm is not None:
+                alarm.cancel()
         nudge.clear()

@@ -86,22 +86,33 @@ def migrate(conn: sqlite3.Connection) -> None:
         raise StoreUnavailable(f"The database cannot be migrated: {exc}.") from exc
 
 
+def give_hash(conn: sqlite3.Connection) -> Callable[[str, str | None], str | None]:
+    """Let statements hash addresses with the file's own secret. The function, for further connections to the file."""
+    (secret,) = conn.execute("SELECT value FROM meta WHERE name = 'secret'").fetchone()
+    hashed = hasher(bytes.fromhex(secret))
+    conn.create_function(HASH_FUNCTION, 2, hashed, deterministic=True)
+    return hashed
+
+
 class Database:
     """The open file. `close()` finishes what is queued; nothing can be written afterwards."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._conn = connect(path)
-        migrate(self._conn)
-        (secret,) = self._conn.execute("SELECT value FROM meta WHERE name = 'secret'").fetchone()
-        self._hash = hasher(bytes.fromhex(secret))
-        self._conn.create_function(HASH_FUNCTION, 2, self._hash, deterministic=True)
+        self._conn = self._open()
         self._queue: SimpleQueue[_Request | None] = SimpleQueue()
         self._closed = False
         self._local = threading.local()
         self._read_connections: list[sqlite3.Connection] = []
         self._readers = ThreadPoolExecutor(READERS, "gateway-reader")
         self._start()
+
+    def _open(self) -> sqlite3.Connection:
+        """The connection that writes, to a file with the newest schema."""
+        conn = connect(self.path)
+        migrate(conn)
+        self._hash = give_hash(conn)
+        return conn
 
     def _start(self) -> None:
         """Let somebody carry out what is queued: a thread. The simulation decides by itself who does it, and when."""

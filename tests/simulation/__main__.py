@@ -10,8 +10,7 @@ from typing import Final
 
 import structlog
 
-from tests.simulation.database import make_template
-from tests.simulation.folder import memory_folder
+from tests.simulation.disk import Disk
 from tests.simulation.scenario import Run, simulate
 
 SEEDS_MAX: Final = 1_000_000_000
@@ -28,20 +27,19 @@ def main() -> int:
     asked = parser.parse_args()
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
     started, done, steps, failed = time.monotonic(), 0, 0, 0
-    with memory_folder() as folder:
-        make_template(folder / "template.db")
-        for seed in range(asked.first, asked.first + asked.seeds):
-            run = simulate(seed, folder, folder / "template.db")
-            done, steps = done + 1, steps + run.steps
-            if asked.trace:
-                _say(f"seed {seed}: {run.steps} steps, {run.lives} lives, {run.sent} sent, {run.trace:08x}")
-            if run.fault is not None:
-                failed += 1
-                _tell(run)
-                if not asked.on:
-                    break
-            if time.monotonic() - started > asked.seconds:
+    disk = Disk()
+    for seed in range(asked.first, asked.first + asked.seeds):
+        run = simulate(seed, disk)
+        done, steps = done + 1, steps + run.steps
+        if asked.trace:
+            _say(f"seed {seed}: {run.steps} steps, {run.lives} lives, {run.sent} sent, {run.trace:08x}")
+        if run.fault is not None:
+            failed += 1
+            _tell(run)
+            if not asked.on:
                 break
+        if time.monotonic() - started > asked.seconds:
+            break
     minutes = (time.monotonic() - started) / 60
     _say(
         f"{done} seeds, {steps:,} steps, {done / minutes:,.0f} seeds a minute, "

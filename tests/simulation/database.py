@@ -1,39 +1,20 @@
-"""The real store over a file in memory, without threads: the seed says when a group is committed, and of what size."""
+"""The real store in memory, without threads: the seed says when a group is committed, and of what size."""
 
 from __future__ import annotations
 
 import random
-import shutil
 import sqlite3
-from collections.abc import Callable, Sequence
-from pathlib import Path
+from collections.abc import Callable
 from queue import SimpleQueue
-from typing import Any, Final
+from typing import Any, TypeVar
 
 from gateway.errors import StoreUnavailable
 from gateway.store import database as store
 from gateway.store.database import Database
+from tests.simulation.disk import PATH, Disk
 from tests.simulation.loop import SimulatedLoop
 
-Look = Callable[[sqlite3.Connection], None]
-
-SECRET: Final = "00" * 32  # of the suppression list: the same in every run
-
-
-def make_template(path: Path) -> None:
-    """A file with the newest schema, to be copied for each run: that takes a hundredth of making it."""
-    conn = store.connect(path)
-    store.migrate(conn)
-    conn.execute("UPDATE meta SET value = ? WHERE name = 'secret'", (SECRET,))
-    conn.execute("PRAGMA journal_mode = DELETE")
-    conn.close()
-
-
-def copy_template(template: Path, path: Path) -> None:
-    """A fresh file in the place of whatever was there."""
-    for ending in ("-wal", "-shm"):
-        path.with_name(path.name + ending).unlink(missing_ok=True)
-    shutil.copyfile(template, path)
+T = TypeVar("T")
 
 
 class _Arrivals(SimpleQueue[Any]):
@@ -47,34 +28,39 @@ class _Arrivals(SimpleQueue[Any]):
 
 
 class SimulatedDatabase(Database):
-    """The database of one life of the process. `look` is called inside each transaction, after each operation."""
+    """The database of one life of the process. `look` is called inside each transaction, after each operation.
 
-    def __init__(self, path: Path, loop: SimulatedLoop, chance: random.Random, look: Look, faults: float) -> None:
-        """`faults`: how often a group cannot be committed, as on a full disk, from 0 to 1."""
+    `faults`: how often a group cannot be committed now, as on a full disk, from 0 to 1.
+    """
+
+    def __init__(
+        self,
+        disk: Disk,
+        loop: SimulatedLoop,
+        chance: random.Random,
+        look: Callable[[], None],
+        faults: Callable[[], float],
+    ) -> None:
+        self._disk = disk
         self._loop = loop
         self._chance = chance
         self._look = look
         self._waiting: list[Any] = []
-        self.faults = faults
-        self.commits = 0
-        super().__init__(path)
+        self._faults = faults
+        super().__init__(PATH)
+
+    def _open(self) -> sqlite3.Connection:
+        return self._disk.conn
 
     def _start(self) -> None:
-        self._conn.execute("PRAGMA synchronous = OFF")  # a process that dies loses nothing that it has written
         self._queue = _Arrivals(self._arrived)
 
-    def end(self) -> None:
-        """The process is dead. What was not committed never happened."""
-        self._closed = True
-        self._waiting.clear()
-        self._readers.shutdown()
-        for conn in self._read_connections:
-            conn.close()
-        self._conn.close()
-
-    def peek(self, query: str, parameters: Sequence[object]) -> list[tuple[Any, ...]]:
-        """What is committed, between two callbacks."""
-        return self._conn.execute(query, parameters).fetchall()
+    def _read(self, query: Callable[[sqlite3.Connection], T]) -> T:
+        """On the connection that writes: between two groups there is nothing that is not committed."""
+        before = self._conn.total_changes
+        found = query(self._conn)
+        assert self._conn.total_changes == before, "a read has written"
+        return found
 
     def kill(self) -> None:
         """From now on nothing is written; those who wait for a commit wait for ever."""
@@ -93,17 +79,16 @@ class SimulatedDatabase(Database):
         group, self._waiting = self._waiting[:size], self._waiting[size:]
         if self._waiting:
             self._loop.call_soon(self._commit_some)
-        if self.faults and self._chance.random() < self.faults:
+        if (faults := self._faults()) and self._chance.random() < faults:
             refused = StoreUnavailable("The disk is full.")
             self._loop.call_soon(store._resolve, [(request, None, refused) for request in group])
             return
-        self.commits += 1
         self._commit_group([self._watched(request) for request in group])
 
     def _watched(self, request: Any) -> Any:
         def operation(conn: sqlite3.Connection) -> Any:
             result = request.operation(conn)
-            self._look(conn)
+            self._look()
             return result
 
         return store._Request(operation, request.future, request.loop)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import random
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from pathlib import Path
 from typing import Any, Final
 from zoneinfo import ZoneInfo
 
@@ -20,6 +19,7 @@ from gateway.engine.action_requests import (
 )
 from gateway.engine.pace import next_midnight
 from gateway.store.codec import from_micros, to_micros
+from tests.simulation.disk import Disk
 from tests.simulation.world import OPERATOR, ORG, Conditions, World
 
 ZONES: Final = ("UTC", "Europe/Berlin", "America/New_York", "Asia/Kolkata", "Australia/Lord_Howe", "America/Sao_Paulo")
@@ -58,10 +58,10 @@ class Compared:
         return [told for told in self.told if told.said != told.came]
 
 
-def compare(seed: int, folder: Path, template: Path) -> Compared:
+def compare(seed: int, disk: Disk) -> Compared:
     """Create a drip, take its forecast, let everything run, and take it again here and there."""
     chance = random.Random(f"forecast {seed}")
-    world = World(folder, template, chance, _conditions(chance))
+    world = World(disk, chance, _conditions(chance))
     try:
         start = datetime.fromisoformat(f"{chance.choice(STARTS)}T00:00:00+00:00")
         start += timedelta(microseconds=chance.randrange(48 * 3_600_000_000))
@@ -94,7 +94,7 @@ def _run_on(world: World, action: ActionId, chance: random.Random) -> list[tuple
     sent, watched_until = 0, world.timeline.wall
     for _ in range(JUMPS_MAX):
         world.settle()
-        if world.invariants.last.actions[action].status in ("delegated", "completed", "partial", "failed"):
+        if world.invariants.last.bulk_actions[action,].status in ("delegated", "completed", "partial", "failed"):
             return asked
         now = world.timeline.wall
         if not asked or (len(asked) < ASKED_MAX and chance.random() < ASKED_OFTEN):
@@ -109,7 +109,7 @@ def _run_on(world: World, action: ActionId, chance: random.Random) -> list[tuple
             world.pass_by(max(timedelta(), due - early - now).total_seconds())
         else:
             world.pass_by(world.life.loop.next_timer or 0.0)
-    raise AssertionError(f"It does not end: {world.invariants.last.actions[action]}")
+    raise AssertionError(f"It does not end: {world.invariants.last.bulk_actions[action,]}")
 
 
 def _next_due(world: World, now: datetime) -> datetime:

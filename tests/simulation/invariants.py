@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import marshal
-import sqlite3
 import zlib
 from collections import Counter
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, Final, NamedTuple, TypeVar
+from typing import Final, TypeVar
 
 import msgspec
 
@@ -20,110 +19,32 @@ from gateway.core.states import ACTIONS, RECIPIENTS, ActionEvent, ActionStatus, 
 from gateway.core.states import MessageStatus as Message
 from gateway.core.window import zone_named
 from gateway.store.codec import from_micros
+from tests.simulation.disk import Disk
+from tests.simulation.picture import (
+    ActionRow,
+    BatchRow,
+    Change,
+    MessageRow,
+    Picture,
+    changed,
+    read_changes,
+    read_whole,
+)
 
 S = TypeVar("S")
 
-UNGATED: Final = frozenset(
-    {4, 5, 6}
-)  # sources that no opt-out stops: its own confirmation, a test, a word to the operator
+OUTBOUND: Final = 0
+# Sources that no opt-out stops: its own confirmation, a test, a word to the operator.
+UNGATED: Final = frozenset({4, 5, 6})
 ENDED: Final = frozenset({"completed", "partial", "failed"})
 
 
-class ActionRow(NamedTuple):
-    id: int
-    status: str
-    paused_from: str | None
-    round: int
-    revision: int
-    work: str | None
-    schedule: str
-    counts: tuple[int, ...]
-    unreleased: int
-
-
-class RecipientRow(NamedTuple):
-    action: int
-    seq: int
-    state: int
-    batch: int | None
-    round: int
-    attempts: int
-    contact: int | None
-    message: int | None
-    zone: str | None
-
-
-class BatchRow(NamedTuple):
-    action: int
-    number: int
-    round: int
-    planned_at: int
-    released_at: int
-    quantity: int
-    revision: int
-    untried: int
-    counts: tuple[int, ...]
-
-
-class MessageRow(NamedTuple):
-    id: int
-    status: int
-    attempt: int
-    action: int | None
-    seq: int | None
-    address: str
-    contact: int | None
-    sender: int
-    source: int
-    category: str | None
-    attempted_at: int | None
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Picture:
-    """Everything that the promises are about, in one state of the database."""
+class Bounds:
+    """What one sender must keep to."""
 
-    actions: Mapping[int, ActionRow] = field(default_factory=dict)
-    recipients: Mapping[tuple[int, int], RecipientRow] = field(default_factory=dict)
-    batches: Mapping[tuple[int, int], BatchRow] = field(default_factory=dict)
-    messages: Mapping[int, MessageRow] = field(default_factory=dict)
-    left: tuple[tuple[str, str | None, int | None, str], ...] = ()
-    deleted: frozenset[int] = frozenset()
-
-
-_COUNTS: Final = "pending, in_flight, handed_over, succeeded, failed, skipped, unknown, cancelled"
-
-
-_QUERIES: Final = (
-    "SELECT id, status, paused_from, round, revision, work, schedule, unreleased, "
-    f"{_COUNTS} FROM bulk_actions JOIN action_counts ON action = id",
-    "SELECT action, seq, state, batch, round, attempts, contact, message, zone FROM recipients",
-    f"SELECT action, number, round, planned_at, released_at, quantity, revision, untried, {_COUNTS} FROM batches",
-    "SELECT id, status, attempt, action, seq, address, contact, sender, source, category, attempted_at "
-    "FROM messages WHERE direction = 0",
-    "SELECT channel, lower(address), contact, category FROM opt_outs ORDER BY id",
-    "SELECT id FROM contacts WHERE deleted_at IS NOT NULL ORDER BY id",
-)
-
-Rows = tuple[list[tuple[Any, ...]], ...]
-
-
-def read_rows(conn: sqlite3.Connection) -> Rows:
-    """The rows that the promises are about, as they are."""
-    return tuple(conn.execute(query).fetchall() for query in _QUERIES)
-
-
-def take_picture(rows: Rows) -> Picture:
-    """The rows, to be asked about."""
-    actions, recipients, batches, messages, left, deleted = rows
-    return Picture(
-        actions={row[0]: ActionRow._make((*row[:7], row[8:], row[7])) for row in actions},
-        recipients={row[:2]: RecipientRow._make(row) for row in recipients},
-        batches={row[:2]: BatchRow._make((*row[:8], row[8:])) for row in batches},
-        messages={row[0]: MessageRow._make(row) for row in messages},
-        left=tuple(left),
-        deleted=frozenset(id for (id,) in deleted),
-    )
+    limit: int  # W
+    daily_cap: int | None
 
 
 def _within_two(table: Iterable[tuple[S, S]]) -> frozenset[tuple[S, S]]:
@@ -143,43 +64,48 @@ _ACTION_MOVES: Final = _within_two(
 class Invariants:
     """Compares each state of the database with the one before it. `faults` stays empty as long as all promises hold."""
 
-    def __init__(self, limit: int) -> None:
-        """`limit`: W of the only sender."""
+    def __init__(self, disk: Disk) -> None:
         self.faults: list[str] = []
         self.trace = 0  # of every state that there was: two runs of one seed have the same
         self.last = Picture()
-        self._limit = limit
+        self.bounds: Mapping[int, Bounds] = {}  # of each sender, by its id
+        self._disk = disk
         self._called: set[tuple[int, int]] = set()
-        self._changes = -1
-        self._rows: Rows = ()
+        self._checks: Mapping[str, Callable[[Picture, Picture, Change], None]] = {
+            "bulk_actions": self._check_action,
+            "action_counts": self._check_counts,
+            "recipients": self._check_recipient,
+            "batches": self._check_batch,
+            "messages": self._check_message,
+            "sender_days": self._check_day,
+        }
 
-    def look(self, conn: sqlite3.Connection) -> None:
+    def look(self) -> None:
         """After an operation, inside its transaction."""
-        if conn.total_changes == self._changes:
+        changes = read_changes(self._disk, self.last)
+        if not changes:
             return
-        self._changes = conn.total_changes
-        rows = read_rows(conn)
-        self.trace = zlib.crc32(marshal.dumps(rows, 2), self.trace)  # the version whose bytes depend on values alone
-        if rows == self._rows:
-            return
-        before, now = self.last, take_picture(rows)
-        self._rows, self.last = rows, now
-        self._check_books(now)
-        self._check_actions(before, now)
-        self._check_recipients(before, now)
-        self._check_messages(before, now)
-        for key, batch in now.batches.items():
-            if key not in before.batches:
-                self._check_batch(before, now, batch)
+        before, now = self.last, changed(self.last, changes)
+        self.last = now
+        for change in changes:
+            # The version of marshal whose bytes depend on values alone.
+            seen = marshal.dumps((change.table, change.key, None if change.new is None else tuple(change.new)), 2)
+            self.trace = zlib.crc32(seen, self.trace)
+            if change.new is not None and change.table in self._checks:
+                self._checks[change.table](before, now, change)
+        self._check_books(now, {change.key[0] for change in changes if change.table in _OF_ACTIONS})
+        if any(change.table == "messages" for change in changes):
+            self._check_limits(now)
 
-    def reopened(self) -> None:
-        """The next look is through another connection, which counts its changes anew."""
-        self._changes = -1
+    def compare(self) -> None:
+        """What was kept row by row is what all rows say."""
+        if self.last != read_whole(self._disk):
+            self._fault("rows were changed unseen")
 
     def called(self, message: Outbound) -> None:
         """The provider is asked to send: the intent must be on disk, and each attempt is made once."""
         id = parse_id(MESSAGE, message.ref) or 0
-        row = self.last.messages.get(id)
+        row = self.last.messages.get((id,))
         # A receipt of an earlier attempt, or of this one, may have been quicker than the call.
         if row is None or row.attempt != message.attempt or row.status in (Message.PENDING, Message.UNKNOWN):
             self._fault(f"{message.ref} is sent (attempt {message.attempt}), its row says {row}")
@@ -190,82 +116,111 @@ class Invariants:
     def _fault(self, text: str) -> None:
         self.faults.append(text)
 
-    def _check_books(self, now: Picture) -> None:
-        counted: dict[int, list[int]] = {id: [0] * 8 for id in now.actions}
+    def _check_books(self, now: Picture, actions: set[int]) -> None:
+        """The states of the recipients add up to what is kept of their action and of their batches."""
+        if not actions:
+            return
+        counted: Counter[tuple[int, int]] = Counter()
         batched: Counter[tuple[int, int, int]] = Counter()
         unreleased: Counter[int] = Counter()
         for row in now.recipients.values():
-            counted[row.action][row.state] += 1
-            if row.batch is not None:
-                batched[row.action, row.batch, row.state] += 1
-            elif row.state == RecipientState.PENDING:
-                unreleased[row.action] += 1
-        for id, action in now.actions.items():
-            whole = _in_one_batch(action)
-            released = sum(batch.counts[0] for batch in now.batches.values() if batch.action == id)
-            waiting = action.counts[0] - released if whole else unreleased[id]
-            if tuple(counted[id]) != action.counts or action.unreleased != waiting:
-                self._fault(f"action {id}: counted {counted[id]}, {waiting} unreleased; kept {action}")
-        for (id, number), batch in now.batches.items():
-            if now.actions[id].round == batch.round:
-                rows = tuple(batched[id, number, state] for state in range(8))
-                if rows != batch.counts and not (_in_one_batch(now.actions[id]) and _all_within(rows, batch.counts)):
-                    self._fault(f"batch {number}: counted {rows}, kept {batch}")
-        sending = sum(1 for row in now.messages.values() if row.status == Message.SENDING)
-        if sending > self._limit:
-            self._fault(f"{sending} messages are in flight, W is {self._limit}")
+            if row.action in actions:
+                counted[row.action, row.state] += 1
+                if row.batch is not None:
+                    batched[row.action, row.batch, row.state] += 1
+                elif row.state == RecipientState.PENDING:
+                    unreleased[row.action] += 1
+        for id in sorted(actions):
+            action, kept = now.bulk_actions[id,], now.action_counts[id,]
+            batches = [batch for batch in now.batches.values() if batch.action == id]
+            whole = kept.pending - sum(batch.pending for batch in batches)
+            waiting = whole if _in_one_batch(action) else unreleased[id]
+            states = tuple(counted[id, state] for state in range(8))
+            if states != kept.states or kept.unreleased != waiting:
+                self._fault(f"action {id}: counted {states}, {waiting} unreleased; kept {kept}")
+            for batch in batches:
+                if action.round == batch.round:
+                    rows = tuple(batched[id, batch.number, state] for state in range(8))
+                    self._check_batch_books(action, batch, rows)
 
-    def _check_actions(self, before: Picture, now: Picture) -> None:
-        for id, row in now.actions.items():
-            old = before.actions.get(id)
-            if old is None:
-                continue
-            if row.status != old.status and row.round == old.round and (old.status, row.status) not in _ACTION_MOVES:
-                self._fault(f"action {id} went from {old.status} to {row.status}")
-            if row.round == old.round and sum(row.counts) < sum(old.counts):
-                self._fault(f"action {id} lost recipients: {old.counts}, then {row.counts}")
-            if row.status in ENDED and (row.counts[0] or row.counts[1]):
-                self._fault(f"action {id} is {row.status} with people pending or in flight: {row.counts}")
+    def _check_batch_books(self, action: ActionRow, batch: BatchRow, rows: tuple[int, ...]) -> None:
+        if rows != batch.states and not (_in_one_batch(action) and _all_within(rows, batch.states)):
+            self._fault(f"batch {batch.number}: counted {rows}, kept {batch}")
 
-    def _check_recipients(self, before: Picture, now: Picture) -> None:
-        for key, row in now.recipients.items():
-            old = before.recipients.get(key)
-            if old is None or row.state == old.state:
-                continue
-            if row.round > old.round and old.state >= RecipientState.FAILED:
-                continue
-            if (old.state, row.state) not in _RECIPIENT_MOVES:
-                self._fault(f"recipient {key} went from {old} to {row}")
+    def _check_limits(self, now: Picture) -> None:
+        sending = Counter(row.sender for row in now.messages.values() if row.status == Message.SENDING)
+        for sender, number in sending.items():
+            if number > self.bounds[sender].limit:
+                self._fault(f"{number} messages of sender {sender} are in flight, W is {self.bounds[sender].limit}")
 
-    def _check_messages(self, before: Picture, now: Picture) -> None:
-        for id, row in now.messages.items():
-            old = before.messages.get(id)
-            if old is not None and old.status >= Message.ACCEPTED and row.status < old.status:
-                self._fault(f"{format_id(MESSAGE, id)} went from {old} to {row}")
-            if row.status >= Message.SENDING and (row.attempt > (old.attempt if old else 0)):
-                self._check_intent(before, now, row)
+    def _check_day(self, before: Picture, now: Picture, change: Change) -> None:
+        cap = self.bounds[change.new.sender].daily_cap
+        if cap is not None and change.new.sent > cap:
+            self._fault(f"more than {cap} in {change.new}")
+
+    def _check_action(self, before: Picture, now: Picture, change: Change) -> None:
+        row, old = change.new, change.old
+        if old is None:
+            return
+        if row.status != old.status and row.round == old.round and (old.status, row.status) not in _ACTION_MOVES:
+            self._fault(f"action {row.id} went from {old.status} to {row.status}")
+        counts = now.action_counts[change.key]
+        if row.status in ENDED and (counts.pending or counts.in_flight):
+            self._fault(f"action {row.id} is {row.status} with people pending or in flight: {counts}")
+
+    def _check_counts(self, before: Picture, now: Picture, change: Change) -> None:
+        row, old, action = change.new, change.old, now.bulk_actions[change.key]
+        if old is None:
+            return
+        if before.bulk_actions[change.key].round == action.round and sum(row.states) < sum(old.states):
+            self._fault(f"action {action.id} lost recipients: {old}, then {row}")
+        if action.status in ENDED and (row.pending or row.in_flight):
+            self._fault(f"action {action.id} is {action.status} with people pending or in flight: {row}")
+
+    def _check_recipient(self, before: Picture, now: Picture, change: Change) -> None:
+        row, old = change.new, change.old
+        if old is None or row.state == old.state or (row.round > old.round and old.state >= RecipientState.FAILED):
+            return
+        if (old.state, row.state) not in _RECIPIENT_MOVES:
+            self._fault(f"recipient {change.key} went from {old} to {row}")
+
+    def _check_message(self, before: Picture, now: Picture, change: Change) -> None:
+        row, old = change.new, change.old
+        if row.direction != OUTBOUND:
+            return
+        if old is not None and old.status >= Message.ACCEPTED and row.status < old.status:
+            self._fault(f"{format_id(MESSAGE, row.id)} went from {old} to {row}")
+        if row.status >= Message.SENDING and (row.attempt > (old.attempt if old else 0)):
+            self._check_intent(before, now, row)
 
     def _check_intent(self, before: Picture, now: Picture, row: MessageRow) -> None:
         """An intent was written. Everything that forbids it and was committed earlier is seen by it."""
         about = f"{format_id(MESSAGE, row.id)} to {row.address} is sent"
-        wishes = [wish for wish in before.left if wish[1] == row.address or (row.contact and wish[2] == row.contact)]
-        if row.source not in UNGATED and any(wish[3] in ("all", row.category or "general") for wish in wishes):
+        wishes = [
+            wish
+            for wish in before.opt_outs.values()
+            if (wish.address or "").lower() == row.address.lower() or (row.contact and wish.contact == row.contact)
+        ]
+        if row.source not in UNGATED and any(wish.category in ("all", row.category or "general") for wish in wishes):
             self._fault(f"{about} after an opt-out")
         if row.action is None or row.seq is None:
             return
-        action, recipient = before.actions[row.action], before.recipients[row.action, row.seq]
+        action, recipient = before.bulk_actions[row.action,], before.recipients[row.action, row.seq]
         if action.status != ActionStatus.PROCESSING:
             self._fault(f"{about} while its action is {action.status}")
         if recipient.state != RecipientState.PENDING:
             self._fault(f"{about} while its recipient is {recipient}")
-        if row.contact in before.deleted:
+        if row.contact is not None and before.contacts[row.contact,].deleted_at is not None:
             self._fault(f"{about} to a deleted contact")
         schedule = schedule_of(action)
         if schedule.drip is not None and not _open_at(schedule, schedule.drip, row, recipient.zone):
             self._fault(f"{about} outside of its window")
 
-    def _check_batch(self, before: Picture, now: Picture, batch: BatchRow) -> None:
-        action = before.actions[batch.action]
+    def _check_batch(self, before: Picture, now: Picture, change: Change) -> None:
+        if change.old is not None:
+            return
+        batch: BatchRow = change.new
+        action = before.bulk_actions[batch.action,]
         drip = schedule_of(action).drip
         if batch.revision != action.revision:
             self._fault(f"{batch} was released under revision {action.revision}")
@@ -286,6 +241,9 @@ class Invariants:
         earliest = (last.released_at if late else last.planned_at) + _interval(drip) // timedelta(microseconds=1)
         if drip.time_zone_mode == "account" and batch.planned_at < earliest:
             self._fault(f"{batch} came before the interval was over: {last}")
+
+
+_OF_ACTIONS: Final = frozenset({"bulk_actions", "action_counts", "recipients", "batches"})
 
 
 def _in_one_batch(action: ActionRow) -> bool:
@@ -339,14 +297,14 @@ def _shows_open(drip: Drip, minute: int, day: int) -> bool:
 def picture_of_end(picture: Picture) -> list[str]:
     """What is still open once everything had all the time in the world."""
     faults = []
-    for id, action in picture.actions.items():
+    for key, action in picture.bulk_actions.items():
         if action.status not in ENDED | {"cancelled"}:
-            faults.append(f"action {id} does not end: {action}")
-        if any(action.counts[:2]):
-            faults.append(f"action {id} has ended, and people wait: {action}")
+            faults.append(f"action {action.id} does not end: {action}")
+        if picture.action_counts[key].pending or picture.action_counts[key].in_flight:
+            faults.append(f"action {action.id} has ended, and people wait: {picture.action_counts[key]}")
     faults += [
         f"{format_id(MESSAGE, row.id)} waits for ever: {row}"
         for row in picture.messages.values()
-        if row.status in (Message.PENDING, Message.SENDING) and row.action is None
+        if row.direction == OUTBOUND and row.status in (Message.PENDING, Message.SENDING) and row.action is None
     ]
     return faults

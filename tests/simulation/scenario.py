@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import random
 import traceback
-from collections.abc import Callable
-from dataclasses import dataclass
-from datetime import timedelta
-from pathlib import Path
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final
+from zoneinfo import ZoneInfo
 
 from gateway.contract import Consent, Inbound
 from gateway.core.ids import ActionId
+from gateway.core.states import RecipientState
+from gateway.core.window import next_opening, zone_named
 from gateway.engine.action_requests import (
     ActionRequest,
     ContentRequest,
@@ -22,10 +24,12 @@ from gateway.engine.action_requests import (
     RetryRequest,
     ScheduleRequest,
 )
+from gateway.engine.pace import next_midnight
 from gateway.engine.singles import SingleDraft
 from gateway.store.codec import to_micros
 from gateway.store.consent import NewOptOut
-from tests.simulation.invariants import picture_of_end
+from tests.simulation.disk import Disk
+from tests.simulation.invariants import picture_of_end, schedule_of
 from tests.simulation.world import OPERATOR, ORG, Broken, Conditions, World
 
 EVENTS_MAX: Final = 60  # things that happen in one run
@@ -47,9 +51,9 @@ class Run:
     fault: str | None = None
 
 
-def simulate(seed: int, folder: Path, template: Path) -> Run:
+def simulate(seed: int, disk: Disk) -> Run:
     """The whole run. A broken promise is told in `fault`, everything that is raised too."""
-    scenario = Scenario(seed, folder, template)
+    scenario = Scenario(seed, disk)
     fault = None
     try:
         scenario.play()
@@ -71,9 +75,9 @@ def simulate(seed: int, folder: Path, template: Path) -> Run:
 class Scenario:
     """Draws what happens next, and lets it happen."""
 
-    def __init__(self, seed: int, folder: Path, template: Path) -> None:
+    def __init__(self, seed: int, disk: Disk) -> None:
         self._chance = chance = random.Random(seed)
-        self.world = World(folder, template, chance, _conditions(chance))
+        self.world = World(disk, chance, _conditions(chance))
         self.world.timeline.jump(timedelta(hours=chance.randrange(24 * 365)))
         self._people = chance.randint(1, 9)
         self._paces = [chance.randrange(6) for _ in range(chance.randint(1, 6))]
@@ -112,7 +116,8 @@ class Scenario:
             self._go_on()
             chance.choices(happenings, weights)[0]()
         self._end_well()
-        faults = picture_of_end(world.invariants.last)
+        world.invariants.compare()
+        faults = picture_of_end(world.invariants.last) + world.invariants.faults
         if faults:
             raise Broken("\n".join(faults[:5]))
 
@@ -121,8 +126,7 @@ class Scenario:
         world, chance = self.world, self._chance
         match chance.choice(self._paces):
             case 0:
-                for _ in range(chance.randint(1, 60)):
-                    world.step()
+                world.step(chance.randint(1, 60))
             case 1 | 2:
                 world.settle()
             case 3:
@@ -149,26 +153,58 @@ class Scenario:
             "UNION ALL SELECT due_at FROM messages UNION ALL SELECT not_before FROM messages) WHERE at > ?",
             now,
         )
-        self.world.pass_by(3_600.0 if due is None else (due - now) / 1_000_000)
+        found = [] if due is None else [due]
+        if self._busy():
+            found += [to_micros(instant) for instant in self._unwritten(self.world.timeline.wall)]
+        self.world.pass_by((min(found) - now) / 1_000_000 if found else 3_600.0)
+
+    def _unwritten(self, now: datetime) -> Iterator[datetime]:
+        """What those who were released wait for without a row that says so: a cap's next day, or a window to open."""
+        if self.world.conditions.daily_cap is not None:
+            yield next_midnight(now, ZoneInfo(self.world.org.time_zone))
+        last = self.world.invariants.last
+        for row in last.recipients.values():
+            schedule = schedule_of(last.bulk_actions[row.action,])
+            if schedule.drip is not None and row.state == RecipientState.PENDING and row.batch is not None:
+                own = schedule.drip.time_zone_mode == "contact"
+                zone = (zone_named(row.zone or "") if own else None) or zone_named(schedule.time_zone) or UTC
+                opening = next_opening(schedule.drip.process_between, schedule.drip.send_on, now, zone)
+                if opening is not None and opening > now:
+                    yield opening
 
     def _end_well(self) -> None:
         """The provider is well, nobody touches anything, held senders recover, paused actions are resumed."""
         world = self.world
         world.provider.trouble, world.provider.ill = 0.0, None
         world.well = True
-        for number in range(ROUNDS_TO_END_MAX):
+        if world.conditions.daily_cap is not None and self._chance.random() < 0.9:
+            self._lift_cap()  # else it may take weeks until everybody had a message
+        seen, still = 0, 0
+        for _ in range(ROUNDS_TO_END_MAX):
             world.settle()
             if self._rests():
                 return
             for (paused,) in world.rows("SELECT id FROM bulk_actions WHERE status = 'paused'"):
                 world.ask(world.life.actions.resume(OPERATOR, ActionId(paused)))
-            match number % 4:
-                case 0 | 2:
-                    self._pass_timer()
-                case 1:
-                    self._pass_to_due()
-                case _:
-                    world.pass_by(61.0)
+            still = still + 1 if seen == world.invariants.trace else 0
+            seen = world.invariants.trace
+            if still == 0 and self._busy():
+                world.pass_by(2.0)  # something has moved: what it left is a token, a poll or a time-out away
+            elif still % 2 == 0:
+                self._pass_to_due()
+            else:
+                world.pass_by(61.0)
+
+    def _lift_cap(self) -> None:
+        """The configuration is changed, and the daemon started again."""
+        self.world.crash()
+        self.world.conditions = replace(self.world.conditions, daily_cap=None)
+        self.world.start()
+
+    def _busy(self) -> bool:
+        """Somebody was released, and is not settled yet."""
+        counts = self.world.invariants.last.action_counts.values()
+        return any(row.pending > row.unreleased or row.in_flight for row in counts)
 
     def _rests(self) -> bool:
         ((open_actions, waiting),) = self.world.rows(
@@ -239,7 +275,7 @@ class Scenario:
         return ScheduleRequest(mode=mode, start_at=start, time_zone=zone, drip=drip)  # type: ignore[arg-type]
 
     def _some_action(self) -> ActionId | None:
-        ids = list(self.world.invariants.last.actions)
+        ids = [id for (id,) in self.world.invariants.last.bulk_actions]
         return ActionId(self._chance.choice(ids)) if ids else None
 
     def _person(self) -> str:

@@ -8,26 +8,22 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
 from typing import Final
 
 import pytest
 import structlog
 
-from tests.simulation.database import make_template
-from tests.simulation.folder import memory_folder
+from tests.simulation.disk import Disk
 from tests.simulation.forecasts import compare
 from tests.simulation.scenario import simulate
 
-SEEDS: Final = range(120)
+SEEDS: Final = range(300)
 FORECASTS: Final = range(40)
 
 
 @pytest.fixture(scope="module")
-def folder() -> Iterator[Path]:
-    with memory_folder() as folder:
-        make_template(folder / "template.db")
-        yield folder
+def disk() -> Disk:
+    return Disk()
 
 
 @pytest.fixture(autouse=True)
@@ -40,29 +36,29 @@ def silence() -> Iterator[None]:
 
 
 @pytest.mark.parametrize("first", SEEDS[::10])
-def test_every_promise_holds_after_every_step(folder: Path, first: int) -> None:
-    runs = [simulate(seed, folder, folder / "template.db") for seed in range(first, first + 10)]
+def test_every_promise_holds_after_every_step(disk: Disk, first: int) -> None:
+    runs = [simulate(seed, disk) for seed in range(first, first + 10)]
     assert [run for run in runs if run.fault is not None] == []
     assert sum(run.sent for run in runs) > 0
 
 
 @pytest.mark.parametrize("first", FORECASTS[::10])
-def test_what_a_forecast_says_comes_to_the_contact_and_the_microsecond(folder: Path, first: int) -> None:
+def test_what_a_forecast_says_comes_to_the_contact_and_the_microsecond(disk: Disk, first: int) -> None:
     """Asked at the start and in the middle; days, windows, clock changes, rates, daily caps, zones of their own."""
-    runs = [compare(seed, folder, folder / "template.db") for seed in range(first, first + 10)]
+    runs = [compare(seed, disk) for seed in range(first, first + 10)]
     assert [(run.about, run.wrong) for run in runs if run.wrong] == []
     assert sum(len(told.came) for run in runs for told in run.told) > 0
 
 
-def test_a_seed_is_the_whole_run(folder: Path) -> None:
-    once = simulate(3, folder, folder / "template.db")
-    again = simulate(3, folder, folder / "template.db")
+def test_a_seed_is_the_whole_run(disk: Disk) -> None:
+    once = simulate(3, disk)
+    again = simulate(3, disk)
     assert once == again
     assert once.steps > 100
-    assert replace(once, seed=4) != simulate(4, folder, folder / "template.db")
+    assert replace(once, seed=4) != simulate(4, disk)
 
 
-def test_a_seed_is_the_same_run_in_another_process(folder: Path) -> None:
+def test_a_seed_is_the_same_run_in_another_process(disk: Disk) -> None:
     """Nothing goes by addresses in memory, or by the order of sets."""
     told = [
         subprocess.run(

@@ -6,7 +6,6 @@ import random
 from collections.abc import Coroutine
 from dataclasses import dataclass, replace
 from datetime import timedelta
-from pathlib import Path
 from typing import Any, Final, Literal
 
 from gateway.contract import CallbackRequest, Caller, Capabilities, Event, Outbound
@@ -32,8 +31,9 @@ from gateway.store.space import Space
 from gateway.validation import convert
 from tests.contents import make_contents, make_templates
 from tests.engine.world import SilentMetrics, nowhere
-from tests.simulation.database import SimulatedDatabase, copy_template
-from tests.simulation.invariants import Invariants
+from tests.simulation.database import SimulatedDatabase
+from tests.simulation.disk import PATH, Disk
+from tests.simulation.invariants import Bounds, Invariants
 from tests.simulation.loop import SimulatedClock, SimulatedLoop, Timeline
 from tests.simulation.provider import SMS, Keywords, NoSettings, Provider, SimulatedAdapter
 
@@ -83,7 +83,10 @@ class Life:
 class World:
     """Carries out what a scenario asks for, and looks at the promises after every single callback."""
 
-    def __init__(self, folder: Path, template: Path, chance: random.Random, conditions: Conditions) -> None:
+    def __init__(self, disk: Disk, chance: random.Random, conditions: Conditions) -> None:
+        """Whatever was on the disk is gone."""
+        disk.wipe()
+        self._disk = disk
         self.chance = chance
         self.conditions = conditions
         self.org = replace(ORG, time_zone=conditions.zone)
@@ -92,9 +95,7 @@ class World:
         self.lives = 0
         self.refused = 0
         self.well = False  # nothing goes wrong any more
-        self._path = folder / "simulated.db"
-        copy_template(template, self._path)
-        self.invariants = Invariants(conditions.limit)
+        self.invariants = Invariants(disk)
         self.provider = Provider(chance, conditions.trouble, self._called)
         self._clock = SimulatedClock(self.timeline)
         self._ids = IdSequence(self._clock.now, lambda: chance.getrandbits(20))
@@ -105,11 +106,10 @@ class World:
     def start(self) -> None:
         """A process starts; it registers what its configuration names, and its loops take over."""
         loop = SimulatedLoop(self.chance, self.timeline, self.conditions.disorder)
-        self.invariants.reopened()
-        database = SimulatedDatabase(self._path, loop, self.chance, self.invariants.look, 0.0)
+        self.invariants.bounds = {1: Bounds(limit=self.conditions.limit, daily_cap=self.conditions.daily_cap)}
+        database = SimulatedDatabase(self._disk, loop, self.chance, self.invariants.look, self._faults)
         registering = loop.spawn(self._register(database))
-        while not registering.done():
-            loop.step()
+        loop.run_ready(STEPS_MAX, lambda: None)
         self.life = self._build(loop, database, registering.result())
         self.lives += 1
         self._alive = True
@@ -120,20 +120,21 @@ class World:
         self._alive = False
         self.life.database.kill()
         self.life.loop.unwind(self._engine)
-        self.life.database.end()
 
-    def step(self) -> bool:
-        """One callback. Broken says which promise it broke. False: nothing is ready."""
-        if not self.life.loop.step():
-            return False
-        if self.life.engine.running:  # a disk that is full at the start is systemd's to try again
-            self.life.database.faults = 0.0 if self.well else self.conditions.faults
+    def step(self, most: int) -> int:
+        """So many callbacks, or all that are ready. Broken says which promise one of them broke."""
+        before = self.steps
+        self.life.loop.run_ready(most, self._check)
+        return self.steps - before
+
+    def settle(self) -> None:
+        """Until nothing is ready at this moment."""
+        if self.step(STEPS_MAX) == STEPS_MAX:
+            raise Broken("the loops do not come to rest")
+
+    def _check(self) -> None:
+        """After each callback: raise what was found."""
         self.steps += 1
-        self.check()
-        return True
-
-    def check(self) -> None:
-        """Raise what was found."""
         if self.invariants.faults:
             raise Broken("\n".join(self.invariants.faults[:5]))
         if self.life.loop.failures:
@@ -142,12 +143,9 @@ class World:
             self._engine.result()
             raise Broken("the engine has ended by itself")
 
-    def settle(self) -> None:
-        """Until nothing is ready at this moment."""
-        for _ in range(STEPS_MAX):
-            if not self.step():
-                return
-        raise Broken("the loops do not come to rest")
+    def _faults(self) -> float:
+        """A disk that is full at the start is systemd's to try again."""
+        return self.conditions.faults if self._alive and self.life.engine.running and not self.well else 0.0
 
     def pass_by(self, seconds: float) -> None:
         """Time passes; timers fire late if it is much."""
@@ -168,7 +166,7 @@ class World:
 
     def rows(self, query: str, *parameters: object) -> list[tuple[Any, ...]]:
         """What is committed, read past the loops."""
-        return self.life.database.peek(query, parameters)
+        return self._disk.conn.execute(query, parameters).fetchall()
 
     async def _answered(self, request: Coroutine[Any, Any, Any]) -> None:
         try:
@@ -213,7 +211,7 @@ class World:
             composer=composer,
             metrics=SilentMetrics(),
             crash=CrashPoints(),
-            space=Space(self._path, 0),
+            space=Space(PATH, 0),
             node=f"node-{self.lives}",
             chance=self.chance.random,
         )
