@@ -1,7 +1,7 @@
 """Providers that answer as fast as bytes allow, in a process of their own: what is measured is the gateway.
 
-It speaks what Twilio, Meta's Graph API and Kannel answer to a message, and counts what it took. Run as a program it
-prints `port NUMBER`, and ends when its input does.
+It speaks what Twilio, Meta's Graph API and Kannel answer to a message, and counts what it took; receipts of Twilio's
+it posts where it is told to. Run as a program it prints `port NUMBER`, and ends when its input does.
 """
 
 from __future__ import annotations
@@ -15,8 +15,11 @@ from typing import Any, Final, Self, cast
 
 import uvloop
 
+from bench.receipts import Poster, receipts_of
+
 START_SECONDS: Final = 20.0
 COUNTS: Final = b"GET /taken "
+RECEIPTS: Final = b"PUT /receipts "  # its body: host and port of who is to have them
 TWILIO_BODY: Final = json.dumps(
     {
         "account_sid": "AC0123456789abcdef0123456789abcdef",
@@ -77,25 +80,41 @@ class Sink:
 
     def __init__(self) -> None:
         self.taken: Counter[str] = Counter()
+        self._poster: Poster | None = None
+        self._host = ""
+        self._opening: asyncio.Task[None] | None = None
         self._twilio = _Answers("201 CREATED", TWILIO_BODY)
         self._meta = _Answers("200 OK", META_BODY)
 
-    def answer(self, head: bytes) -> bytes:
+    def answer(self, head: bytes, body: bytes) -> bytes:
         """The answer to one request, which is counted."""
         if head.startswith(COUNTS):
-            body = json.dumps(self.taken).encode()
-            return b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body)
+            refused = 0 if self._poster is None else self._poster.refused
+            counts = json.dumps({**self.taken, "refused": refused}).encode()
+            return b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(counts), counts)
+        if head.startswith(RECEIPTS):
+            self._opening = asyncio.get_running_loop().create_task(self._open(body.decode()))
+            return b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"
         if head.startswith(b"GET /cgi-bin/sendsms"):
             self.taken["kannel"] += 1
             return KANNEL_ANSWER
         provider = "twilio" if head.startswith(b"POST /2010-04-01/") else "meta"
         self.taken[provider] += 1
+        number = self.taken[provider]
+        if self._poster is not None and provider == "twilio":
+            self._poster.put(receipts_of(body, f"SM{number:032x}", self._host))
         answers = self._twilio if provider == "twilio" else self._meta
-        return answers.numbered(self.taken[provider])
+        return answers.numbered(number)
+
+    async def _open(self, host: str) -> None:
+        poster = Poster()
+        name, _, port = host.partition(":")
+        await poster.open(name, int(port))
+        self._host, self._poster = host, poster
 
 
 class _Connection(asyncio.Protocol):
-    """Requests one after another; their bodies are read and left unread."""
+    """Requests one after another."""
 
     def __init__(self, sink: Sink) -> None:
         self._sink = sink
@@ -114,8 +133,8 @@ class _Connection(asyncio.Protocol):
             size = end + 4 + (int(after.partition(b"\r")[0]) if found else 0)
             if len(data) < size:
                 break
-            data = data[size:]
-            self._transport.write(self._sink.answer(head))
+            body, data = data[end + 4 : size], data[size:]
+            self._transport.write(self._sink.answer(head, body))
         self._pending = data
 
 
@@ -152,16 +171,23 @@ class SinkProcess:
         assert self._process is not None
         await self._process.communicate(b"")  # which ends it
 
-    async def taken(self) -> dict[str, Any]:
-        """How many messages it took, for each provider."""
+    async def taken(self) -> dict[str, int]:
+        """How many messages it took, for each provider, and how many of its receipts were `refused`."""
+        counts: dict[str, int] = await self._ask(COUNTS, b"")
+        return counts
+
+    async def post_receipts(self, host: str) -> None:
+        """Have it post two receipts for each of Twilio's messages from now on to this host and port."""
+        await self._ask(RECEIPTS, host.encode())
+
+    async def _ask(self, what: bytes, body: bytes) -> Any:
         reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
-        writer.write(COUNTS + b"HTTP/1.1\r\n\r\n")
+        writer.write(b"%bHTTP/1.1\r\nContent-Length: %d\r\n\r\n%b" % (what, len(body), body))
         head = await reader.readuntil(b"\r\n\r\n")
-        body = await reader.readexactly(int(head.partition(b"Content-Length: ")[2]))
+        answer = await reader.readexactly(int(head.partition(b"Content-Length: ")[2]))
         writer.close()
         await writer.wait_closed()
-        counts: dict[str, Any] = json.loads(body)
-        return counts
+        return json.loads(answer)
 
 
 async def _serve() -> None:

@@ -1,30 +1,29 @@
 """SMS end to end over HTTP, and receipts by themselves: the daemon in one process, the provider in another.
 
-Without receipts the provider is `bench.sink`. Receipts come from Twilio's simulator, which runs in this process.
+The provider is `bench.sink`. Receipts by themselves are made beforehand and posted by this process.
 """
 
 from __future__ import annotations
 
 import asyncio
-import os
 import tempfile
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlencode, urlsplit
 
 from bench.measuring import cpu_seconds, free_port, import_contacts, peak_memory_mb, watch
+from bench.receipts import Poster, receipts_of
 from bench.sink import SinkProcess
 from gateway.testing.provider_faults import ReceiptTrouble
 from gateway.testing.smtp_process import SmtpProcess
-from gateway.testing.twilio_callbacks import receipt_call, signature_of
+from gateway.testing.twilio_messages import SimMessage
 from gateway.testing.twilio_simulator import ACCOUNT_SID, AUTH_TOKEN, TwilioSimulator
 from tests.processes import GatewayProcess
 
 CONCURRENCY = 64
-CONNECTIONS = 128  # of the provider that posts receipts
 BODY = "Hi {{ first_name }}, see you on Sunday in {{ city }}."
 SENDER = """
 [senders.sms]
@@ -79,15 +78,13 @@ async def gateway_at(url: str) -> AsyncIterator[GatewayProcess]:
 
 async def measure_texts(recipients: int, receipts: int) -> TextFigures:
     """`receipts`: none, or two for each message."""
-    if receipts == 0:
-        async with SinkProcess() as sink, gateway_at(sink.url) as gateway:
-            figures = await _measure_texts(gateway, recipients, receipts, sink.pid)
-            figures.texts_taken = (await sink.taken())["twilio"]
-            return figures
-    async with TwilioSimulator() as twilio, gateway_at(twilio.url) as gateway:
-        twilio.callback_base = gateway.url
-        figures = await _measure_texts(gateway, recipients, receipts, os.getpid())
-        figures.texts_taken = len(twilio.record)
+    async with SinkProcess() as sink, gateway_at(sink.url) as gateway:
+        if receipts:
+            await sink.post_receipts(urlsplit(gateway.url).netloc)
+        figures = await _measure_texts(gateway, recipients, receipts, sink.pid)
+        taken = await sink.taken()
+        assert not taken["refused"], taken
+        figures.texts_taken = taken["twilio"]
         return figures
 
 
@@ -115,16 +112,23 @@ async def _measure_texts(gateway: GatewayProcess, recipients: int, receipts: int
 async def measure_receipts(recipients: int) -> ReceiptFigures:
     """Two for each of so many messages that were handed over before."""
     async with TwilioSimulator() as twilio, gateway_at(twilio.url) as gateway:
-        twilio.callback_base = gateway.url
         twilio.receipt_trouble = ReceiptTrouble(lost=1.0)
         await import_contacts(gateway, recipients)
         action = await _text_all(gateway)
         await _handed_over(gateway, action, recipients, time.perf_counter())
-        requests = _requests(twilio, gateway.url)
+        at = urlsplit(gateway.url)
+        requests = [
+            request for message in twilio.record for request in receipts_of(_order(message), message.sid, at.netloc)
+        ]
+        poster = Poster()
+        await poster.open(at.hostname or "", at.port or 0)
         cpu = cpu_seconds(gateway.pid)
         started = time.perf_counter()
-        await _post_all(gateway.url, requests)
+        poster.put(requests)
+        await poster.all_answered.wait()
         answered = time.perf_counter()
+        poster.close()
+        assert not poster.refused
         seen = await watch(gateway, action, answered)
         return ReceiptFigures(
             receipts=len(requests),
@@ -132,6 +136,11 @@ async def measure_receipts(recipients: int) -> ReceiptFigures:
             cpu_seconds_per_1000=(cpu_seconds(gateway.pid) - cpu) / len(requests) * 1000,
             merged_after_ms=seen.finished * 1000,
         )
+
+
+def _order(message: SimMessage) -> bytes:
+    """The part of its form that its receipts are made from."""
+    return urlencode({"StatusCallback": message.callback, "To": message.to, "From": message.sender}).encode()
 
 
 async def _text_all(gateway: GatewayProcess) -> str:
@@ -151,43 +160,3 @@ async def _handed_over(gateway: GatewayProcess, action: str, recipients: int, st
         if answer["counts"]["handed_over"] + answer["counts"]["succeeded"] == recipients:
             return time.perf_counter() - started
         await asyncio.sleep(0.02)
-
-
-def _requests(twilio: TwilioSimulator, url: str) -> Sequence[bytes]:
-    """The receipts as they go over the wire: made before the clock runs."""
-    host = urlsplit(url).netloc
-    requests = []
-    for status in ("sent", "delivered"):
-        for message in twilio.record:
-            call = receipt_call(message, status, twilio.account_sid, "IT0")
-            body = urlencode(call.fields).encode()
-            parts = urlsplit(call.url)
-            signature = signature_of(call.url, call.fields, twilio.auth_token)
-            requests.append(
-                f"POST {parts.path}?{parts.query} HTTP/1.1\r\nHost: {host}\r\n"
-                f"Content-Type: application/x-www-form-urlencoded; charset=UTF-8\r\nX-Twilio-Signature: {signature}\r\n"
-                f"I-Twilio-Idempotency-Token: {call.token}\r\nContent-Length: {len(body)}\r\n\r\n".encode()
-                + body
-            )
-    return requests
-
-
-async def _post_all(url: str, requests: Sequence[bytes]) -> None:
-    """Each connection posts its part, one after another, as a provider does."""
-    parts = urlsplit(url)
-    await asyncio.gather(
-        *(_post(parts.hostname or "", parts.port or 0, requests[n::CONNECTIONS]) for n in range(CONNECTIONS))
-    )
-
-
-async def _post(host: str, port: int, requests: Sequence[bytes]) -> None:
-    reader, writer = await asyncio.open_connection(host, port)
-    for request in requests:
-        writer.write(request)
-        head = await reader.readuntil(b"\r\n\r\n")
-        assert head.startswith(b"HTTP/1.1 20"), head
-        length = int(head.lower().partition(b"content-length: ")[2].partition(b"\r\n")[0] or b"0")
-        if length:
-            await reader.readexactly(length)
-    writer.close()
-    await writer.wait_closed()
