@@ -159,7 +159,10 @@ class Engine:
         """For readiness: None, or what is wrong."""
         if not self.running:
             return "the loops are not running"
-        return "; ".join(fault for lane in self._lanes.values() for fault in lane.faults) or None
+        return (
+            "; ".join([*(fault for lane in self._lanes.values() for fault in lane.faults), *self._webhooks.faults])
+            or None
+        )
 
     def nudge(self) -> None:
         """Rows were written: every loop looks now instead of at its next poll."""

@@ -27,6 +27,8 @@ from gateway.store.webhooks import FAILING, GONE
 
 POLL: Final = timedelta(seconds=1)
 AT_ONCE: Final = 10  # deliveries to one webhook
+# Of a webhook whose round a defect ended: what was posted in it is posted again, and the receiver is not to blame.
+FAULT_RETRY: Final = timedelta(minutes=1)
 
 Post = Callable[[str, bytes, Mapping[str, str]], Awaitable[Reply]]
 """What posts a body with headers to a URL, and raises nothing: `gateway.posting.Poster`."""
@@ -70,9 +72,15 @@ class Webhooks:
         self._clock = clock
         self._chance = chance
         self._rounds: dict[WebhookId, asyncio.Task[None]] = {}
+        self._faults: dict[WebhookId, tuple[str, datetime]] = {}  # what ended the last round, and when it rests until
         self._nudge = asyncio.Event()
         self._draining = False
         self._log = structlog.get_logger("gateway.webhooks")
+
+    @property
+    def faults(self) -> list[str]:
+        """For readiness: the webhooks that a defect keeps from being served, a sentence for each."""
+        return [f"{format_id(WEBHOOK, id)} cannot be served: {fault}" for id, (fault, _) in self._faults.items()]
 
     async def run(self) -> None:
         """Start a round for every webhook that is due and has none under way."""
@@ -80,7 +88,7 @@ class Webhooks:
             while True:
                 now = self._clock.now()
                 for id in await self._due(now):
-                    if id not in self._rounds and not self._draining:
+                    if id not in self._rounds and not self._draining and not self._rests(id, now):
                         self._rounds[id] = group.create_task(self._round(id))
                 await self._clock.wait(self._nudge, now + POLL)
 
@@ -118,11 +126,21 @@ class Webhooks:
             if found is not None:
                 outcome = await Delivering(found, self._courier, self._clock, self._chance, self._stopping).run()
                 await self._record(outcome)
+            self._faults.pop(id, None)
             self._nudge.set()
         except StoreUnavailable as exc:
             self._log.warning("store_unavailable", detail=str(exc))
+        # A defect, perhaps in what is stored about this webhook alone: it must not end the others' rounds.
+        except Exception as exc:  # noqa: BLE001
+            self._faults[id] = (type(exc).__name__, self._clock.now() + FAULT_RETRY)
+            self._log.error("webhook_round_failed", webhook=format_id(WEBHOOK, id), exc_info=exc, may_quote=True)
         finally:
             del self._rounds[id]
+
+    def _rests(self, id: WebhookId, now: datetime) -> bool:
+        """Also by a clock that was set back, no longer than it was meant to."""
+        until = self._faults[id][1] if id in self._faults else now
+        return now < until <= now + FAULT_RETRY
 
     def _stopping(self) -> bool:
         return self._draining

@@ -649,3 +649,34 @@ async def test_the_messages_of_a_large_send_are_told_in_bounded_steps(world: Wor
     assert len(await world.log()) == LOGGED_MAX
     await Housekeeping(world.database).purge(world.clock.now() + timedelta(days=31))
     assert await world.log() == []
+
+
+async def test_a_defect_in_one_webhooks_round_keeps_no_other_waiting(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with receiving() as one, receiving() as other:
+        first, _ = await world.add(one.url), await world.add(other.url)
+        plan, defective = DeliveryStore.plan, [first.webhook.id]
+        asked = 0
+
+        async def planned(self: DeliveryStore, id: WebhookId, now: datetime) -> object:
+            nonlocal asked
+            if id in defective:
+                asked += 1
+                raise KeyError("a row that nobody foresaw")
+            return await plan(self, id, now)
+
+        monkeypatch.setattr(DeliveryStore, "plan", planned)
+        await world.tell()
+        world.clock.advance(timedelta(seconds=1))
+        await world.until(lambda: (asked, len(other.taken)) == (1, 1))
+        assert [fault.partition(" ")[2] for fault in world.loop.faults] == ["cannot be served: KeyError"]
+        for number in (2, 3):
+            await world.tell()
+            world.clock.advance(timedelta(seconds=1))
+            await world.until(lambda number=number: len(other.taken) == number)  # type: ignore[misc]
+        assert asked == 1  # it is not tried at full speed
+        defective.clear()
+        world.clock.advance(timedelta(minutes=1))
+        await world.until(lambda: len(one.taken) == 3)
+        await world.until(lambda: not world.loop.faults)
