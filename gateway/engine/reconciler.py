@@ -83,7 +83,7 @@ class Reconciler:
             await self._clock.wait(self._nudge, until)
 
     async def _settle(self, due: Sequence[DueMessage], now: datetime) -> None:
-        answers = await self._ask_all(due, now)
+        answers = await self._owned(due, await self._ask_all(due, now))
         findings = [self._find(message, answers.get(message.id), now) for message in due]
         await self._recovery.resolve(findings, now)
         returned = {finding.message.action for finding in findings if finding.event is RecipientEvent.RETURN}
@@ -106,6 +106,24 @@ class Reconciler:
         doors = {name: asyncio.Semaphore(ASKED_AT_ONCE) for name in questions}
         answers = await asyncio.gather(*(self._ask(message, sender, doors[sender.name]) for message, sender in asked))
         return {message.id: answer for (message, _), answer in zip(asked, answers, strict=True)}
+
+    async def _owned(
+        self, due: Sequence[DueMessage], answers: Mapping[MessageId, Answer]
+    ) -> Mapping[MessageId, Answer]:
+        """Without what is another message's: the same text to the same person looks the same at the provider."""
+        found = [
+            (message, (message.sender, id))
+            for message in due
+            if isinstance(answer := answers.get(message.id), Found)
+            for id in answer.provider_ids
+        ]
+        owners = await self._recovery.owners([shown for _, shown in found]) if found else {}
+        anothers = {
+            message.id: CannotTell("the provider shows another message of ours")
+            for message, shown in found
+            if owners.setdefault(shown, message.id) != message.id
+        }
+        return {**answers, **anothers}
 
     async def _ask(self, message: DueMessage, sender: Sender, door: asyncio.Semaphore) -> Answer:
         question = Question(

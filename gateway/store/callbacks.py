@@ -12,11 +12,11 @@ from typing import Any, Final
 import msgspec
 
 from gateway.contract import CallbackRequest, Channel, Consent, Event, Inbound, Receipt, TemplateChange
-from gateway.core.ids import IdSequence, OrgId, SenderId, first_id
+from gateway.core.ids import IdSequence, MessageId, OrgId, SenderId, first_id
 from gateway.store.codec import from_micros, micros_of, micros_or_none, to_json, to_micros
 from gateway.store.counters import Moves
 from gateway.store.database import Database
-from gateway.store.inbound import InboundContext, store_inbound
+from gateway.store.inbound import InboundContext, known_address, store_inbound
 from gateway.store.reactions import InboundReaction, react
 from gateway.store.receipts import ReceiptContext, merge_receipts, message_meant, purge_parked
 from gateway.store.templates import change_template
@@ -272,11 +272,12 @@ def _record(
     now: int,
     take_id: Callable[[], int],
 ) -> bool:
-    """A wish without an address is that of the message it is about; one without either is nobody's."""
+    """A wish about a message is that of whoever it was written to or by, any other that of its address.
+
+    A provider may name a person by another id than we wrote to; and who has neither is nobody.
+    """
     message = message_meant(conn, context.sender, consent.ref, consent.provider_ids)
-    address = consent.address
-    if not address and message is not None:
-        (address,) = conn.execute("SELECT address FROM messages WHERE id = ?", (message,)).fetchone()
+    address = _address_of(conn, message) or known_address(conn, context.of_inbound(), (consent.address,))
     if not address:
         return False
     wish = Wish(
@@ -291,6 +292,14 @@ def _record(
         callback=reading.callback,
     )
     return record_wish(conn, wish, now, take_id)
+
+
+def _address_of(conn: sqlite3.Connection, message: MessageId | None) -> str | None:
+    """None: there is no message, or its contact was erased."""
+    if message is None:
+        return None
+    (address,) = conn.execute("SELECT address FROM messages WHERE id = ?", (message,)).fetchone()
+    return address or None
 
 
 def _without_body(request: CallbackRequest) -> str:

@@ -21,17 +21,21 @@ from gateway.store.outbox import publish_wish
 
 
 def opted_out_sql(org: str, channel: str, address: str, contact: str, category: str) -> str:
-    """A SQL condition over SQL expressions: this person, or this address, has opted out. Two probes of an index.
+    """A SQL condition over SQL expressions: this person, or this address, has opted out. Three probes of an index.
 
-    A third for addresses of people who were forgotten, whose hash is made only in an org that has forgotten somebody:
-    CASE promises to look no further otherwise, AND does not.
+    The third is for who is known under another address than this, which is where their wishes stand. A fourth is for
+    addresses of people who were forgotten, whose hash is made only in an org that has forgotten somebody: CASE promises
+    to look no further otherwise, AND does not.
     """
+    known = f"known.org = {org} AND known.channel = {channel} AND known.alias = {address}"
     forgotten = f"FROM erased_opt_outs AS e WHERE e.org = {org}"
     of_list = f"opt_outs.org = {org} AND opt_outs.channel = {channel}"
     categories = f"opt_outs.category IN ('all', {category})"
     return (
         f"(EXISTS (SELECT 1 FROM opt_outs WHERE {of_list} AND opt_outs.address = {address} AND {categories})"
         f" OR EXISTS (SELECT 1 FROM opt_outs WHERE {of_list} AND opt_outs.contact = {contact} AND {categories})"
+        f" OR EXISTS (SELECT 1 FROM address_aliases AS known CROSS JOIN opt_outs ON {of_list} "
+        f"AND opt_outs.address = known.address AND {categories} WHERE {known})"
         f" OR CASE WHEN EXISTS (SELECT 1 {forgotten}) THEN EXISTS (SELECT 1 {forgotten} AND e.channel = {channel} "
         f"AND e.hash = suppression_hash({channel}, {address}) AND e.category IN ('all', {category})) ELSE 0 END)"
     )

@@ -73,7 +73,7 @@ def store_inbound(
 
 
 def _writer(conn: sqlite3.Connection, context: InboundContext, inbound: Inbound) -> _Writer:
-    address = _known_address(conn, context, inbound)
+    address = _remembered_address(conn, context, inbound)
     holders = conn.execute(
         f"SELECT DISTINCT id FROM ({holders_sql(context.channel, '?1', '?2')}) LIMIT ?3",
         (context.org, address, CANDIDATES_MAX),
@@ -82,18 +82,24 @@ def _writer(conn: sqlite3.Connection, context: InboundContext, inbound: Inbound)
     return _Writer(address, _last_written_to(conn, context, candidates), candidates)
 
 
-def _known_address(conn: sqlite3.Connection, context: InboundContext, inbound: Inbound) -> str:
-    """The address under which this person is known, by any of their ids; all their ids lead to it from now on."""
+def _remembered_address(conn: sqlite3.Connection, context: InboundContext, inbound: Inbound) -> str:
+    """The address under which this person is known; all their ids lead to it from now on."""
     ids = [inbound.address, *inbound.aliases]
+    address = known_address(conn, context, ids)
+    others = [alias for alias in ids if alias != address]
+    if others:
+        _keep_aliases(conn, context, address, others)
+    return address
+
+
+def known_address(conn: sqlite3.Connection, context: InboundContext, ids: Sequence[str]) -> str:
+    """The address under which the person with these ids is known; the first of them if none of them was ever joined."""
     row = conn.execute(
         "SELECT address FROM address_aliases "
         "WHERE org = ? AND channel = ? AND alias IN (SELECT value FROM json_each(?))",
         (context.org, context.channel.name, to_json(ids)),
     ).fetchone()
-    address: str = inbound.address if row is None else row[0]
-    others = [alias for alias in ids if alias != address]
-    if others:
-        _keep_aliases(conn, context, address, others)
+    address: str = ids[0] if row is None else row[0]
     return address
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
@@ -11,7 +11,7 @@ from typing import Any
 from gateway.contract import Receipt
 from gateway.core.ids import ActionId, ContactKey, MessageId, SenderId
 from gateway.core.states import RECIPIENTS, MessageStatus, RecipientEvent, RecipientState
-from gateway.store.codec import from_json, from_micros, micros_or_none, to_micros
+from gateway.store.codec import from_json, from_micros, micros_or_none, to_json, to_micros
 from gateway.store.counters import Moves
 from gateway.store.database import Database
 from gateway.store.outbox import publish_statuses
@@ -113,6 +113,17 @@ class Recovery:
             lambda conn: conn.execute("SELECT min(due_at) FROM messages WHERE due_at IS NOT NULL").fetchone()
         )
         return None if row[0] is None else from_micros(row[0])
+
+    async def owners(self, shown: Sequence[tuple[SenderId, str]]) -> dict[tuple[SenderId, str], MessageId]:
+        """Whose the providers' ids are, as far as that is known."""
+        rows = await self._database.read(
+            lambda conn: conn.execute(
+                "SELECT p.sender, p.provider_id, p.message FROM json_each(?) AS j CROSS JOIN provider_ids AS p "
+                "ON p.sender = j.value ->> 0 AND p.provider_id = j.value ->> 1",
+                (to_json(shown),),
+            ).fetchall()
+        )
+        return {(sender, provider_id): message for sender, provider_id, message in rows}
 
     async def resolve(self, findings: list[Finding], now: datetime) -> None:
         """Write what was found, if the message still is as it was read."""

@@ -31,6 +31,7 @@ from gateway.core.schedule import Schedule
 from gateway.core.states import MessageStatus, RecipientState
 from gateway.store.actions import ActionStore
 from gateway.store.callbacks import CallbackStore, ReplayFilter
+from gateway.store.codec import to_micros
 from gateway.store.database import Database
 from gateway.store.verify import verify
 from gateway.testing.clock import FakeClock
@@ -370,6 +371,20 @@ async def test_an_unknown_message_is_asked_about_after_the_settle_time_and_sent_
     assert await world.sql("SELECT message FROM provider_ids WHERE provider_id = 'p-found'") == [(_id(kept),)]
 
 
+async def test_what_the_provider_shows_is_not_taken_for_two_messages(world: World) -> None:
+    """The same text to the same person: of three the provider has one that we know, and one that we do not."""
+    world.provider.answer = lambda message: Unknown("no answer")
+    world.provider.by_address["c1@example.org"] = lambda message: Accepted(("p-one",))
+    await world.contacts(4)
+    action = await world.create(NOW)
+    shown = {"c2@example.org": "p-one", "c3@example.org": "p-two", "c4@example.org": "p-two"}
+    world.provider.answers = lambda question: Found(Receipt(status=Status.SENT), (shown[question.message.to],))
+    await world.advance(timedelta(minutes=4), timedelta(seconds=20))
+    assert await world.states(action) == {"handed_over": 2, "unknown": 2}
+    await world.advance(timedelta(minutes=10), timedelta(minutes=1))
+    assert await world.states(action) == {"handed_over": 2, "unknown": 2}
+
+
 async def test_many_questions_are_asked_a_few_at_a_time_and_all_are_answered(world: World) -> None:
     world.provider.answer = lambda message: Unknown("no answer")
     await world.contacts(60)
@@ -401,7 +416,7 @@ async def test_a_stranger_an_automatic_answer_and_a_late_one_are_linked_to_nothi
     await world.advance(timedelta(days=8), timedelta(days=1))
     await world.call_back(Inbound(provider_id="in-3", address="c1@example.org", text="Sorry, was away"))
     await world.settle()
-    assert await world.sql("SELECT DISTINCT action, link_reason FROM messages WHERE direction = 1") == [(None, "none")]
+    assert await world.sql("SELECT action, link_reason FROM messages WHERE direction = 1") == [(None, "none")] * 3
     assert await world.sql("SELECT address, contact, unread FROM conversations ORDER BY id") == [
         ("stranger@example.org", None, 1),
         ("c1@example.org", 1, 1),
@@ -415,6 +430,80 @@ async def test_of_several_with_one_address_the_one_last_written_to_is_meant(worl
     await world.call_back(Inbound(provider_id="in-1", address="family@example.org", text="Which of us?"))
     await world.settle()
     assert await world.sql("SELECT contact, candidates FROM conversations") == [(1, "[1,2,3]")]
+
+
+async def test_of_several_who_were_never_written_to_the_one_changed_last_is_meant(world: World) -> None:
+    await world.contacts(3, email="family@example.org")
+    await world.change("UPDATE contacts SET updated_at = updated_at + 1 WHERE id = 2")
+    await world.call_back(Inbound(provider_id="in-1", address="family@example.org", text="Which of us?"))
+    await world.settle()
+    assert await world.sql("SELECT contact, candidates FROM conversations") == [(2, "[1,2,3]")]
+
+
+async def test_the_ids_of_one_person_lead_to_one_conversation_and_one_opt_out(world: World) -> None:
+    """As with a user id of WhatsApp's, which is known before the number behind it is, or after it."""
+    await world.contacts(1)
+    await world.call_back(Inbound(provider_id="in-1", address="id@example.org", text="Who I am?"))
+    await world.call_back(Consent(address="id@example.org", wish="out", source="provider"))
+    await world.settle()
+    both = Inbound(provider_id="in-2", address="c1@example.org", aliases=("id@example.org",), text="It is me")
+    await world.call_back(both)
+    await world.settle()
+    assert await world.sql("SELECT address, contact, unread FROM conversations") == [("c1@example.org", 1, 2)]
+    assert ("c1@example.org",) in await world.sql("SELECT address FROM opt_outs WHERE address IS NOT NULL")
+    await world.call_back(
+        Inbound(provider_id="in-3", address="id@example.org", text="By my id alone"),
+        Inbound(provider_id="in-4", address="c1@example.org", text="By my address alone"),
+        Inbound(provider_id="in-5", address="id@example.org", aliases=("third@example.org",), text="By a third"),
+        Inbound(provider_id="in-6", address="third@example.org", text="By the third alone"),
+    )
+    await world.settle()
+    assert await world.sql("SELECT address, contact, unread FROM conversations") == [("c1@example.org", 1, 6)]
+    action = await world.create(NOW)
+    assert await world.states(action) == {"skipped": 1}
+
+
+async def test_a_wish_under_another_id_holds_for_the_address_that_is_written_to(world: World) -> None:
+    await world.contacts(2)
+    await world.call_back(
+        Inbound(provider_id="in-1", address="c1@example.org", aliases=("id1@example.org",), text="Hi"),
+    )
+    action = await world.create(NOW)
+    second = next(message.ref for message in world.provider.sent if message.to == "c2@example.org")
+    await world.call_back(
+        Consent(address="id1@example.org", wish="out", source="provider"),
+        Consent(address="id2@example.org", wish="out", source="provider", ref=second),
+    )
+    await world.settle()
+    assert await world.states(action) == {"handed_over": 2}
+    assert await world.sql("SELECT address FROM opt_outs WHERE address IS NOT NULL ORDER BY address") == [
+        ("c1@example.org",),
+        ("c2@example.org",),
+    ]
+    assert await world.states(await world.create(NOW)) == {"skipped": 2}
+
+
+async def test_who_left_under_one_id_is_not_written_to_under_another(world: World) -> None:
+    await world.contacts(1, email="id@example.org")
+    await world.call_back(
+        Inbound(provider_id="in-1", address="number@example.org", aliases=("id@example.org",), text="Enough"),
+        Consent(address="number@example.org", wish="out", source="provider", category="marketing"),
+    )
+    await world.settle()
+    assert await world.states(await world.create(NOW)) == {"handed_over": 1}
+    await world.call_back(Consent(address="number@example.org", wish="out", source="provider"))
+    await world.settle()
+    assert await world.states(await world.create(NOW)) == {"skipped": 1}
+
+
+async def test_a_message_is_as_old_as_its_provider_says_and_never_of_the_future(world: World) -> None:
+    now = world.clock.now()
+    for id, at in (("in-1", now - timedelta(hours=3)), ("in-2", now + timedelta(hours=3)), ("in-3", None)):
+        await world.call_back(Inbound(provider_id=id, address="c1@example.org", text="Hi", at=at))
+    await world.settle()
+    rows = await world.sql("SELECT created_at FROM messages WHERE direction = 1 ORDER BY id")
+    ages = [(to_micros(now) - at) // 3_600_000_000 for (at,) in rows]
+    assert ages == [3, 0, 0]
 
 
 async def test_a_wish_to_leave_holds_for_the_address_and_for_its_only_contact(world: World) -> None:

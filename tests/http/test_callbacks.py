@@ -98,6 +98,24 @@ async def test_the_adapter_sees_the_public_url_and_everything_as_it_came(door: D
     assert await door.world.sql("SELECT state FROM callbacks") == [(1,)]
 
 
+async def test_what_proves_who_calls_is_judged_by_and_not_kept(door: Door) -> None:
+    proofs = {
+        "Authorization": "Basic canary",
+        "Proxy-Authorization": "canary",
+        "Cookie": "canary",
+        "X-API-Key": "canary",
+    }
+    async with door.client.post("/callbacks/mail", data=b"x", headers={**proofs, "X-Kind": "report"}) as answer:
+        assert answer.status == 200
+    assert all(name.lower() in door.seen[0].headers for name in proofs)
+    ((kept,),) = await door.world.sql("SELECT request FROM callbacks")
+    assert "canary" not in kept
+    assert '"x-kind":"report"' in kept
+    assert not any(
+        f'"{name}"' in kept for name in ("host", "user-agent", "accept", "accept-encoding", "content-length")
+    )
+
+
 @pytest.mark.parametrize("path", ["/callbacks/nobody", "/callbacks/", "/v1/me", "/healthz", "/metrics", "/"])
 async def test_nothing_else_is_behind_the_public_door(door: Door, path: str) -> None:
     async with door.client.post(path, data=b"x") as answer:

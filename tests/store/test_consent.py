@@ -195,11 +195,15 @@ async def test_an_org_neither_sees_nor_removes_the_opt_outs_of_another(consent: 
     assert len(await consent.listed()) == 1
 
 
-async def test_the_condition_is_two_probes_of_an_index(consent: Consent) -> None:
+async def test_the_condition_is_three_probes_of_an_index(consent: Consent) -> None:
     condition = opted_out_sql("1", "'email'", "m.address", "m.contact", "'general'")
     plan = await consent.database.read(
         lambda conn: conn.execute(f"EXPLAIN QUERY PLAN SELECT 1 FROM messages AS m WHERE {condition}").fetchall()
     )
-    probes = [detail for *_, detail in plan if "opt_outs" in detail]
-    assert len(probes) == 2
+    details = [detail for *_, detail in plan if "opt_outs" in detail or "known" in detail]
+    assert [detail for detail in details if "known" in detail] == [
+        "SEARCH known USING PRIMARY KEY (org=? AND channel=? AND alias=?)"
+    ]
+    probes = [detail for detail in details if "known" not in detail]
+    assert len(probes) == 3
     assert all(probe.startswith("SEARCH opt_outs USING") for probe in probes)

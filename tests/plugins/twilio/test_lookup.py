@@ -75,6 +75,7 @@ async def test_the_search_goes_on_to_the_last_page() -> None:
         {"to": "+14155550111"},
         {"date_created": at(-3_601)},
         {"date_created": at(3_601)},
+        {"date_created": at(3_600), "body": "Another text"},
     ],
 )
 async def test_other_messages_do_not_count(other: dict[str, object]) -> None:
@@ -82,8 +83,18 @@ async def test_other_messages_do_not_count(other: dict[str, object]) -> None:
 
 
 @pytest.mark.parametrize(
+    "shown",
+    [{"date_created": at(-120)}, {"date_created": at(300)}, {"direction": None}, {"to": None}, {"from": None}],
+)
+async def test_what_twilio_does_not_show_speaks_against_nothing(shown: dict[str, object]) -> None:
+    assert isinstance(await answer_to(listing(resource(**shown))), Found)
+
+
+@pytest.mark.parametrize(
     "doubtful",
     [
+        {"date_created": at(-3_600)},
+        {"date_created": at(3_600)},
         {"date_created": at(-121)},
         {"date_created": at(301)},
         {"date_created": None},
@@ -96,6 +107,11 @@ async def test_other_messages_do_not_count(other: dict[str, object]) -> None:
 )
 async def test_a_message_that_may_be_it_leaves_it_open(doubtful: dict[str, object]) -> None:
     assert isinstance(await answer_to(listing(resource(**doubtful))), CannotTell)
+
+
+async def test_a_doubt_on_an_earlier_page_is_not_forgotten() -> None:
+    first = listing(resource(body=""), next_page_uri=PAGE_2)
+    assert isinstance(await answer_to(first, listing(resource(body="Other"))), CannotTell)
 
 
 async def test_what_twilio_changes_in_a_text_does_not_hide_it() -> None:
@@ -119,6 +135,9 @@ async def test_two_alike_leave_it_open() -> None:
 async def test_a_service_s_messages_come_from_any_number() -> None:
     theirs = resource(messaging_service_sid=SERVICE, **{"from": "+14155559999"})
     assert isinstance(await answer_to(listing(theirs), own=None, messaging_service_sid=SERVICE), Found)
+    unnamed = resource(messaging_service_sid=None)
+    assert isinstance(await answer_to(listing(unnamed), own=None, messaging_service_sid=SERVICE), Found)
+    assert isinstance(await answer_to(listing(resource(messaging_service_sid=SERVICE))), Found)
     foreign = resource(messaging_service_sid="MG" + "0" * 32)
     assert await answer_to(listing(foreign), own=None, messaging_service_sid=SERVICE) == Absent()
 
@@ -145,6 +164,8 @@ async def test_a_template_of_unknown_text_is_not_mistaken() -> None:
         refusal(20003, "Authenticate", 401),
         refusal(20500, "Oops", 500),
         json_reply(200, {"messages": []}),
+        json_reply(500, {"messages": [], "next_page_uri": None}),
+        json_reply(200, {"messages": {}, "next_page_uri": None}),
         json_reply(200, {"messages": "none", "next_page_uri": None}),
         json_reply(200, {"messages": [7], "next_page_uri": None}),
         json_reply(200, {"messages": [], "next_page_uri": "https://elsewhere.example/"}),
