@@ -110,7 +110,7 @@ class TwilioAdapter(Adapter[T]):
         if message.text is not None and len(message.text) > BODY_MAX:
             reason = f"Twilio takes at most {BODY_MAX:,} characters, this text has {len(message.text):,}"
             return Rejected(Code.TOO_LONG, reason)
-        if not message.text and not message.media and message.template is None:
+        if not message.text and not message.media:
             return Rejected(Code.CONTENT, "There is neither a text nor a file to send")
         if len(message.media) > MEDIA_COUNT_MAX:
             reason = f"Twilio takes at most {MEDIA_COUNT_MAX} files, this message has {len(message.media)}"

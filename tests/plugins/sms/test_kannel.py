@@ -11,14 +11,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway import Accepted, Code, Media, NotSent, Rejected, Status
+from gateway import Accepted, Code, Media, Misconfigured, NotSent, OptedOut, Outcome, Receipt, Rejected, Retry, Status
 from gateway.errors import Invalid
 from gateway.outbound.client import HttpClient
 from gateway.testing.aiohttp_client import AiohttpClient
 from gateway.testing.cases import callback
 from gateway.testing.doubles import NOW, ScriptedHttp, make_message, make_tools, text_reply
 from gateway.validation import convert
-from gateway_sms.answers import AnswerTable
+from gateway_sms.answers import AnswerTable, Verdict
 from gateway_sms.callbacks import events_of
 from gateway_sms.kannel import Kannel
 from gateway_sms.settings import KannelSettings
@@ -141,6 +141,75 @@ def test_what_was_stored_under_an_earlier_secret_says_nothing_any_more() -> None
     for request in (report(1), written(MO)):
         assert len(events_of(request, SECRET, AnswerTable({}))) == 1
         assert events_of(request, "another-secret-of-us", AnswerTable({})) == ()
+
+
+@pytest.mark.parametrize(
+    ("number", "word", "status"),
+    [
+        (2, "DELIVRD", Status.DELIVERED),
+        (1, "ACCEPTD", Status.SENT),
+        (1, "ENROUTE", Status.SENT),
+        (1, "EXPIRED", Status.EXPIRED),
+        (1, "DELETED", Status.FAILED),
+        (1, "UNDELIV", Status.UNDELIVERED),
+        (1, "UNKNOWN", Status.UNDELIVERED),
+        (1, "rejectd", Status.FAILED),
+        (2, "NEWWORD", Status.UNDELIVERED),
+        (8, "UNDELIV", Status.SENT),
+    ],
+)
+def test_the_word_of_an_smsc_says_more_than_the_number_of_its_report(number: int, word: str, status: Status) -> None:
+    (receipt,) = events_of(report(number, f"id:1 sub:001 stat:{word} err:000"), SECRET, AnswerTable({}))
+    assert isinstance(receipt, Receipt)
+    assert receipt.status is status
+
+
+@pytest.mark.parametrize(
+    ("code", "title", "why"),
+    [
+        ("0x1", "Message too long", Code.TOO_LONG),
+        ("8", "System error", Code.PROVIDER),
+        ("10", "Invalid source address", Code.PROVIDER),
+        ("0x0b", "Invalid destination address", Code.INVALID_ADDRESS),
+        ("0x0D", "Bind failed", Code.PROVIDER),
+        ("0x0E", "Invalid password", Code.PROVIDER),
+        ("0x0F", "Invalid system id", Code.PROVIDER),
+        ("20", "Message queue full", Code.PROVIDER),
+        ("0x45", "Submit failed", Code.PROVIDER),
+        ("88", "Throttled", Code.PROVIDER),
+        ("97", "Invalid scheduled time", Code.PROVIDER),
+        ("98", "Invalid validity period", Code.PROVIDER),
+    ],
+)
+def test_a_refusal_without_words_is_told_in_those_of_smpp(code: str, title: str, why: Code) -> None:
+    (receipt,) = events_of(report(16, f"NACK/{code}"), SECRET, AnswerTable({}))
+    assert isinstance(receipt, Receipt)
+    assert (receipt.status, receipt.code, receipt.reason) == (Status.FAILED, why, title)
+    assert receipt.provider_code == f"0x{int(code, 0):02X}"
+
+
+@pytest.mark.parametrize(
+    ("status", "said", "outcome"),
+    [
+        (403, "Denied by the service", Misconfigured),
+        (403, "Sender not allowed", Misconfigured),
+        (405, "Method", Misconfigured),
+        (407, "Proxy", Misconfigured),
+        (401, "Who are you", Misconfigured),
+        (403, "Why ever", Rejected),
+    ],
+)
+def test_what_smsbox_refuses_is_ours_to_repair_or_one_persons(status: int, said: str, outcome: type) -> None:
+    assert isinstance(AnswerTable({}).outcome(text_reply(status, said), NOW), outcome)
+
+
+def test_an_operator_s_verdicts_hold_for_answers_too() -> None:
+    def judged(verdict: Verdict) -> Outcome:
+        return AnswerTable({"temporal_failure": verdict}).outcome(text_reply(503, "Temporal failure"), NOW)
+
+    assert judged("opt_out") == OptedOut("Temporal failure (Kannel)")
+    assert judged("transient") == Retry("Kannel: Temporal failure", scope="message")
+    assert judged("permanent") == Rejected(Code.PROVIDER, "Temporal failure (Kannel)", "temporal_failure")
 
 
 async def test_its_answer_to_a_person_s_message_is_empty_so_that_nothing_is_sent() -> None:

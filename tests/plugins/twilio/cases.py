@@ -105,6 +105,18 @@ CREATED: tuple[SendCase, ...] = (
         source=OAI,
     ),
     SendCase(
+        name="failed at once for a reason that nobody knows",
+        answer=json_reply(201, resource(status="failed", error_code=99999, error_message="A new one")),
+        outcome=Rejected(Code.PROVIDER, "Twilio says at once that it is failed: A new one", "99999"),
+        source=OAI,
+    ),
+    SendCase(
+        name="taken with another status of success",
+        answer=json_reply(200, resource()),
+        outcome=Accepted((SID,)),
+        source=OAI,
+    ),
+    SendCase(
         name="undelivered at once without a reason",
         answer=json_reply(201, resource(status="undelivered")),
         outcome=Rejected(Code.PROVIDER, "Twilio says at once that it is undelivered"),

@@ -88,6 +88,28 @@ def test_a_status_is_read_by_either_of_its_names(missing: str) -> None:
     assert SMS.parse(signed(fields)) == (Receipt(status=Status.DELIVERED, provider_ids=(SID,)),)
 
 
+@pytest.mark.parametrize(
+    ("said", "status"),
+    [
+        ("accepted", Status.ACCEPTED),
+        ("scheduled", Status.ACCEPTED),
+        ("queued", Status.ACCEPTED),
+        ("sending", Status.ACCEPTED),
+        ("sent", Status.SENT),
+        ("partially_delivered", Status.SENT),
+        ("delivered", Status.DELIVERED),
+        ("Read", Status.READ),
+        ("failed", Status.FAILED),
+        ("undelivered", Status.UNDELIVERED),
+        ("canceled", Status.CANCELLED),
+    ],
+)
+def test_every_status_of_a_message_of_ours_is_read(said: str, status: Status) -> None:
+    (event,) = SMS.parse(signed(status_fields(said)))
+    assert isinstance(event, Receipt)
+    assert event.status is status
+
+
 def test_a_status_that_brings_our_text_along_is_no_message_to_us() -> None:
     assert SMS.parse(signed(status_fields("sent", Body="Hi"))) == (Receipt(status=Status.SENT, provider_ids=(SID,)),)
 
