@@ -24,10 +24,7 @@ DEPTH_MAX: Final = 8  # of nested values that are searched for placeholders
 _CONTENT_SID: Final = re.compile(r"HX[0-9a-fA-F]{32}")
 _PLACEHOLDER: Final = re.compile(r"\{\{\s*([A-Za-z0-9_]{1,64})\s*\}\}")
 _STATES: Final[Mapping[str, Literal["approved", "pending", "rejected", "paused"]]] = {
-    "approved": "approved",
-    "received": "pending",
-    "pending": "pending",
-    "unsubmitted": "pending",
+    "approved": "approved",  # all that is missing here waits: unsubmitted, received, pending
     "rejected": "rejected",
     "disabled": "rejected",  # for good: WhatsApp never takes it up again
     "paused": "paused",

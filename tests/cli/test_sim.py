@@ -7,9 +7,12 @@ import signal
 import sys
 import tomllib
 from pathlib import Path
+from urllib.parse import unquote_plus
 
 import aiohttp
 import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
 
 from gateway.config import load
 
@@ -22,10 +25,10 @@ SIMULATORS = {
 }
 
 
-async def start(name: str) -> tuple[asyncio.subprocess.Process, str]:
+async def start(name: str, *options: str) -> tuple[asyncio.subprocess.Process, str]:
     """The running simulator, and the gateway.toml that it tells."""
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "gateway", "sim", name,
+        sys.executable, "-m", "gateway", "sim", name, *options,
         stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
     )  # fmt: skip
     assert process.stdout is not None
@@ -54,6 +57,30 @@ async def test_a_simulator_tells_a_configuration_that_the_gateway_takes(name: st
     path.write_text(f"[orgs.default]\n{toml}")
     assert load(path, {}).senders[sender].adapter == adapter
     assert await stop(process) == "It took 0 messages.\n"
+
+
+@pytest.mark.parametrize("name", ["twilio", "kannel", "meta"])
+async def test_a_line_of_the_input_has_somebody_write_back(name: str) -> None:
+    posted: list[str] = []
+
+    async def take(request: web.Request) -> web.Response:
+        posted.append(unquote_plus(f"{request.query_string} {await request.text()}"))
+        return web.Response()
+
+    app = web.Application()
+    app.router.add_route("*", "/callbacks/main", take)
+    async with TestServer(app, host="127.0.0.1") as server:
+        process, _ = await start(name, "--inbound-url", str(server.make_url("/callbacks/main")))
+        assert process.stdin is not None
+        assert process.stdout is not None
+        process.stdin.write(b"reply +14155550100\nreply +14155550100 Hello there\n")
+        async with asyncio.timeout(WAIT_SECONDS):
+            assert await process.stdout.readline() == b"Write: reply +14155550100 some text\n"
+            assert await process.stdout.readline() == b"The gateway answered 200.\n"
+        assert await stop(process) == "It took 0 messages.\n"
+    (request,) = posted
+    assert "14155550100" in request
+    assert "Hello there" in request
 
 
 async def test_a_simulated_kannel_takes_a_message_and_says_so() -> None:

@@ -64,6 +64,7 @@ def test_without_settings_there_is_nothing() -> None:
     [
         ({"List-Unsubscribe": OWN}, (OWN, None)),
         ({"list-unsubscribe": OWN}, (OWN, None)),
+        ({"List-Unsubscribe-Post": "List-Unsubscribe=One-Click"}, (None, "List-Unsubscribe=One-Click")),
         (
             {"List-Unsubscribe": OWN, "List-Unsubscribe-Post": "List-Unsubscribe=One-Click"},
             (OWN, "List-Unsubscribe=One-Click"),
@@ -116,6 +117,7 @@ def test_a_link_that_gets_too_long_is_refused_beforehand() -> None:
         ("unsubscribe_mailto", "nobody"),
         ("unsubscribe_mailto", "a@b.example?subject=a b"),
         ("unsubscribe_mailto", "a@b.example>,<x@y.example"),
+        ("unsubscribe_mailto", "a@b.example?subject=" + "x" * 900),
         ("unsubscribe_mailto", 1),
     ],
 )

@@ -221,6 +221,8 @@ async def test_its_answer_to_a_person_s_message_is_empty_so_that_nothing_is_sent
     [
         (400, "Missing receiver number, rejected", True),
         (403, "Authorization failed for sendsms", False),
+        (400, "Something else is missing", False),
+        (202, "A login page for every receiver", False),
         (200, "<html>", False),
         (503, "Temporal failure, try again later.", False),
     ],
@@ -229,7 +231,8 @@ async def test_the_account_is_checked_without_sending(status: int, text: str, we
     http = ScriptedHttp(text_reply(status, text))
     problem = await kannel(http=http).check()
     assert (problem is None) is well
-    assert "to=" not in http.calls[0].url
+    asked = parse_qs(urlsplit(http.calls[0].url).query)
+    assert ("to" in asked, asked["text"]) == (False, ["check"])
     assert problem is None or SETTINGS["password"] not in problem
 
 
@@ -256,6 +259,11 @@ async def test_over_aiohttp_the_url_arrives_as_it_was_written() -> None:
             responses.get(ANY, exception=ConnectionResetError())
             with pytest.raises(ConnectionResetError):
                 await kannel(http=http).send(make_message(PERSON, "Hi"))
+
+
+async def test_half_a_character_is_not_sent_without_it() -> None:
+    with pytest.raises(UnicodeEncodeError):
+        await sent("Hi \ud83d")
 
 
 async def test_a_kannel_that_is_not_there_has_certainly_sent_nothing() -> None:

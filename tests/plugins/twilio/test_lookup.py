@@ -9,7 +9,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from gateway import Absent, Answer, CannotTell, Code, Found, HttpResponse, Status
+from gateway import Absent, Answer, CannotTell, Code, Found, HttpResponse, Media, Status
 from gateway_twilio.lookup import PAGES_MAX, skeleton
 from tests.plugins.twilio.harness import (
     ACCOUNT,
@@ -148,6 +148,24 @@ async def test_a_template_is_known_by_its_rendered_text() -> None:
     assert isinstance(await whatsapp(ScriptedHttp(listing(there))).lookup(question(message)), Found)
     other = resource(to=f"whatsapp:{PERSON}", body="Hi Bob, see you at 10:00.", **{"from": f"whatsapp:{NUMBER}"})
     assert await whatsapp(ScriptedHttp(listing(other))).lookup(question(message)) == Absent()
+
+
+async def test_a_free_text_on_whatsapp_is_known_by_itself() -> None:
+    there = resource(to=f"whatsapp:{PERSON}", **{"from": f"whatsapp:{NUMBER}"})
+    assert isinstance(await whatsapp(ScriptedHttp(listing(there))).lookup(question()), Found)
+    assert await whatsapp(ScriptedHttp(listing({**there, "body": "Other"}))).lookup(question()) == Absent()
+    picture = make_message(PERSON, None, media=(Media(url="https://files.example/a.jpg"),))
+    wordless = {**there, "body": "", "num_media": "1"}
+    assert isinstance(await whatsapp(ScriptedHttp(listing(wordless))).lookup(question(picture)), Found)
+
+
+@pytest.mark.parametrize("details", [{"text": ""}, {"text": 7}])
+async def test_a_template_that_was_listed_without_a_text_is_not_mistaken(details: dict[str, object]) -> None:
+    message = template_message()
+    assert message.template is not None
+    blind = make_message(PERSON, None, template=type(message.template)("reminder", "en", {}, details))
+    there = resource(to=f"whatsapp:{PERSON}", **{"from": f"whatsapp:{NUMBER}"})
+    assert isinstance(await whatsapp(ScriptedHttp(listing(there))).lookup(question(blind)), CannotTell)
 
 
 async def test_a_template_of_unknown_text_is_not_mistaken() -> None:
