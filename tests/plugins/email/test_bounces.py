@@ -200,6 +200,35 @@ def test_a_proof_condemns_the_address(raw: bytes) -> None:
     assert (receipt.ref, receipt.address_dead) == (mails.REF, True)
 
 
+@pytest.mark.parametrize(
+    "name", ["Envelope-To", "X-Envelope-To", "X-Delivered-To", "X-Rcpt-To", "Cc", "X-Envelope-From"]
+)
+def test_a_proof_is_found_wherever_servers_write_the_envelope(name: str) -> None:
+    head = f"{name}: <{mails.PATH}>\n"
+    assert PROVING.events(mails.report(UNKNOWN, to="x@y.example", returned="")) == ()
+    assert only(PROVING.events(mails.report(UNKNOWN, to="x@y.example", returned="", head=head))).address_dead
+    for way in ("X-Original-Return-Path", "Return-Path"):
+        returned = f"{way}: <{mails.PATH}>\nFrom: news@grace.example\n"
+        assert only(PROVING.events(mails.report(UNKNOWN, to="x@y.example", returned=returned))).address_dead
+
+
+@pytest.mark.parametrize(
+    ("report", "returned"),
+    [
+        ("message/delivery-status", "message/rfc822"),
+        ("message/delivery-status", "message/rfc822-headers"),
+        ("message/global-delivery-status", "message/global"),
+        ("message/global-delivery-status", "message/global-headers"),
+    ],
+)
+def test_a_report_and_what_came_back_are_known_by_each_of_their_types(report: str, returned: str) -> None:
+    raw = mails.report(UNKNOWN, to="x@y.example")
+    renamed = raw.replace(b"message/delivery-status", report.encode()).replace(
+        b"text/rfc822-headers", returned.encode()
+    )
+    assert only(PROVING.events(renamed)).address_dead
+
+
 NAMED = {
     "Message-ID": mails.report(UNKNOWN, to="news@grace.example", returned=f"Message-ID: <{mails.REF}@grace.example>\n"),
     "envelope id": mails.report(
@@ -246,6 +275,12 @@ def test_what_is_about_nobody_of_ours_is_left_out(raw: bytes) -> None:
     assert TRUSTING.events(raw) == ()
 
 
+@pytest.mark.parametrize("kind", ["not-spam", "auth-failure", "virus", "dmarc", "Not-Spam (by a button)"])
+def test_what_a_machine_reports_is_no_wish_of_a_person(kind: str) -> None:
+    assert len(PROVING.events(mails.complaint("abuse"))) == 1
+    assert PROVING.events(mails.complaint(kind)) == ()
+
+
 # ---- reports ------------------------------------------------------------------------------------------------------
 
 
@@ -271,6 +306,9 @@ def test_a_report_without_an_action_is_a_failure_if_its_status_is() -> None:
         (UNKNOWN + UNKNOWN, Code.INVALID_ADDRESS, True),
         (UNKNOWN + mails.block("failed", "5.2.2"), Code.UNREACHABLE, False),
         (UNKNOWN + mails.block("expanded", "2.0.0"), Code.INVALID_ADDRESS, False),
+        (UNKNOWN + mails.block("delivered", "2.0.0"), Code.INVALID_ADDRESS, False),
+        (UNKNOWN + mails.block("relayed", "2.0.0"), Code.INVALID_ADDRESS, False),
+        (UNKNOWN + mails.block("teleported", "5.1.1"), Code.INVALID_ADDRESS, True),
         (UNKNOWN + mails.block("delayed", "4.0.0"), Code.INVALID_ADDRESS, False),
     ],
 )
@@ -336,6 +374,8 @@ QMAIL_TEXT = mails.QMAIL.partition(b"\n\n")[2].decode()
         ("X-Autoreply: yes",),
         ("X-Autorespond: Sunday",),
         ("Precedence: auto_reply",),
+        ("Precedence: Auto-Reply",),
+        ("Precedence: autoreply",),
     ],
 )
 def test_an_automatic_answer_changes_nothing_even_if_it_reads_like_a_bounce(fields: tuple[str, ...]) -> None:
@@ -370,6 +410,25 @@ def test_what_a_person_writes_changes_nothing() -> None:
 def test_a_mail_of_ours_that_went_round_in_a_circle_is_no_bounce() -> None:
     raw = b"Return-Path: <>\nDelivered-To: " + mails.PATH.encode() + b"\n" + mails.RETURNED.encode()
     assert PROVING.events(raw + b"\n" + QMAIL_TEXT.encode()) == ()
+
+
+@pytest.mark.parametrize(
+    "author",
+    [
+        "MAILER-DAEMON@x.example",
+        "Postmaster <p@x.example>",
+        "mail-daemon@x.example",
+        "MailerDaemon@x.example",
+        "MDaemon at x.example <m@x.example>",
+        "Mail Delivery Subsystem <m@x.example>",
+    ],
+)
+def test_a_server_is_known_by_its_name_where_no_return_path_is_told(author: str) -> None:
+    raw = mails.QMAIL.replace(b"Return-Path: <>\n", b"").replace(b"MAILER-DAEMON@mx.example.net", author.encode())
+    marked = raw.replace(b"From: ", b"Auto-Submitted: auto-replied\nFrom: ", 1)
+    for given_ in (raw, marked):
+        assert only(PROVING.events(given_)).address_dead
+    assert PROVING.events(raw.replace(author.encode(), b"Ada <ada@x.example>")) == ()
 
 
 def test_a_detector_that_breaks_says_nothing_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
