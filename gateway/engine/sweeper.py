@@ -16,7 +16,7 @@ from gateway.store.space import Space
 from gateway.store.sweeps import Sweep, Sweeps
 
 POLL: Final = timedelta(seconds=1)
-REST_MAX: Final = timedelta(milliseconds=50)
+REST_SECONDS_MAX: Final = 0.05
 
 
 class Sweeper:
@@ -43,10 +43,11 @@ class Sweeper:
         Between two it rests for as long as one took: whoever sends has to write in turn with it, and sends at a
         twentieth of the rate at which a snapshot is taken.
         """
+        loop = asyncio.get_running_loop()
         while True:
-            began = self._clock.now()
+            began = loop.time()
             try:
-                sweep = None if self._space.shortage() else await self._sweeps.step(began)
+                sweep = None if self._space.shortage() else await self._sweeps.step(self._clock.now())
             except StoreUnavailable as exc:
                 self._log.warning("store_unavailable", detail=str(exc))
                 sweep = None
@@ -56,5 +57,5 @@ class Sweeper:
             if sweep.work == "snapshot":
                 self._crash.passed("snapshot_chunk")
             self._progressed(sweep)
-            rested = self._clock.now()
-            await self._clock.wait(asyncio.Event(), rested + min(rested - began, REST_MAX))
+            if not sweep.done:
+                await asyncio.sleep(min(loop.time() - began, REST_SECONDS_MAX))

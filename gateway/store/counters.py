@@ -53,11 +53,11 @@ class Moves:
         self._tried[action, batch] += number
         self._left[action, batch] += number
 
-    def bring_back(self, action: int, batch: int | None, before: RecipientState) -> None:
-        """An ended recipient is pending again, in no batch yet; its old batch keeps it out of its books from now on."""
+    def bring_back(self, action: int, batch: int | None, before: RecipientState, number: int) -> None:
+        """`number` ended recipients are pending again, in no batch yet; their old batch keeps them out of its books."""
         after = RECIPIENTS[before, RecipientEvent.RETRY]
-        self._shift(action, batch, before, -1)
-        self._shift(action, None, after, 1)
+        self._shift(action, batch, before, -number)
+        self._shift(action, None, after, number)
 
     def tried(self, action: int, batch: int, number: int = 1) -> None:
         """`number` recipients of a batch had their first attempt, or left the batch without one."""

@@ -38,7 +38,6 @@ from gateway.store.codec import from_json, from_micros, micros_or_none, to_json
 from gateway.store.counters import Moves
 
 CHUNK: Final = 5_000  # rows looked at per transaction: some 10 to 15 ms of the writer's time
-FIRST_CHUNK: Final = 500  # and at first, then growing: what the first messages need is not to wait behind the rest
 
 DEAD_ON_ARRIVAL: Final = ("contact_not_found", "invalid_address")
 """Codes of recipients that failed because of what was given: there is nothing behind them that could be tried again."""
@@ -243,10 +242,10 @@ _INSERT: Final = """
     FROM ({rows}) ORDER BY position"""
 
 
-def snapshot_chunk(conn: sqlite3.Connection, action: ActionId) -> ChunkResult:
+def snapshot_chunk(conn: sqlite3.Connection, action: ActionId, size: int = CHUNK) -> ChunkResult:
     """Insert the next recipients of an action from its selection, and move its books and its position with them.
 
-    Looks at up to `CHUNK` rows of what the selection reads, at first at fewer. It belongs into the caller's
+    Looks at up to `size` rows of what the selection reads; a list comes in its own chunks. It belongs into the caller's
     transaction: a killed process goes on behind the last chunk that was committed. Recipients of an action that is
     already being sent come into its one batch; those that cannot exist come as failed, in no batch. Another action
     still being swept is waited for.
@@ -267,7 +266,7 @@ def snapshot_chunk(conn: sqlite3.Connection, action: ActionId) -> ChunkResult:
         "channel": channel,
         "bound": bound,
         "after": position,
-        "limit": min(CHUNK, FIRST_CHUNK + position),
+        "limit": size,
     }
     listed = isinstance(selection, ContactList | AddressList)
     if listed:

@@ -12,6 +12,7 @@ can also be repeated without harm.
 from __future__ import annotations
 
 import sqlite3
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -28,6 +29,7 @@ from gateway.store.database import Database
 from gateway.store.selections import BEYOND_HELP, snapshot_chunk
 
 CHUNK: Final = 5_000  # recipients per transaction: some 10 to 20 ms of the writer's time
+FIRST_CHUNK: Final = 500  # of a snapshot, then doubled: the first messages are not to wait behind all the others
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,6 +64,7 @@ class Sweeps:
         self._database = database
         self._channels = channels
         self._turn = 0
+        self._sizes: dict[ActionId, int] = {}  # of the next chunk of snapshots that are being taken
 
     async def step(self, now: datetime) -> Sweep | None:
         """Do the next chunk of one action, the actions taking turns; None if there is nothing to do."""
@@ -104,7 +107,10 @@ class Sweeps:
 
     def _snapshot(self, conn: sqlite3.Connection, action: _Action, moves: Moves, now: int) -> tuple[int, bool]:
         before = _last_seq(conn, action.id)
-        chunk = snapshot_chunk(conn, action.id)
+        size = self._sizes.pop(action.id, FIRST_CHUNK)
+        chunk = snapshot_chunk(conn, action.id, size)
+        if not chunk.done:
+            self._sizes[action.id] = min(2 * size, CHUNK)
         if action.schedule["mode"] == "now" and action.operation == "send_message":
             self._settle_range(conn, action, moves, (before, _last_seq(conn, action.id)))
         return chunk.inserted, chunk.done
@@ -183,10 +189,10 @@ def _cancel(conn: sqlite3.Connection, action: _Action, moves: Moves, now: int) -
         "WHERE action = ? AND seq > ? AND seq <= ? AND state = 0 RETURNING batch, attempts, message",
         (RecipientState.CANCELLED, released, action.id, action.position, last),
     ).fetchall()
-    for batch, attempts, _ in rows:
-        moves.move(action.id, batch, RecipientState.PENDING, RecipientEvent.CANCEL)
-        if batch is not None and attempts == 0:
-            moves.tried(action.id, batch)
+    for (batch, untried), number in Counter((batch, attempts == 0) for batch, attempts, _ in rows).items():
+        moves.move(action.id, batch, RecipientState.PENDING, RecipientEvent.CANCEL, number)
+        if batch is not None and untried:
+            moves.tried(action.id, batch, number)
     conn.execute(
         "UPDATE messages SET status = ?, not_before = NULL WHERE id IN (SELECT value FROM json_each(?)) AND status = 0",
         (MessageStatus.CANCELLED, to_json([message for _, _, message in rows if message is not None])),
@@ -204,8 +210,8 @@ def _lose_sight_of_doubtful(conn: sqlite3.Connection, action: _Action, moves: Mo
         "RETURNING batch, message",
         (RecipientState.UNKNOWN, action.id, action.position, last),
     ).fetchall()
-    for batch, _ in rows:
-        moves.move(action.id, batch, RecipientState.PENDING, RecipientEvent.LOSE_SIGHT)
+    for batch, number in Counter(batch for batch, _ in rows).items():
+        moves.move(action.id, batch, RecipientState.PENDING, RecipientEvent.LOSE_SIGHT, number)
     conn.execute(
         "UPDATE messages SET status = ?, not_before = NULL WHERE id IN (SELECT value FROM json_each(?)) AND status = 0",
         (MessageStatus.UNKNOWN, to_json([message for _, message in rows])),
@@ -239,8 +245,8 @@ def bring_back(conn: sqlite3.Connection, action: ActionId, seqs: list[int], roun
         "reason = NULL, message = NULL WHERE action = ? AND seq IN (SELECT value FROM json_each(?))",
         (round_, action, to_json([seq for seq, _, _ in before])),
     )
-    for _, state, batch in before:
-        moves.bring_back(action, batch, RecipientState(state))
+    for (state, batch), number in Counter((state, batch) for _, state, batch in before).items():
+        moves.bring_back(action, batch, RecipientState(state), number)
     return len(before)
 
 

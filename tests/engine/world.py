@@ -276,7 +276,8 @@ class World:
             still = (state, len(self.provider.sent)) == before and not self.database.busy
             quiet = quiet + 1 if still else 0
             before = (state, len(self.provider.sent))
-            if quiet == 8:
+            swept = any(work is not None for _, _, work, _ in state[1])  # and perhaps at rest between two chunks
+            if quiet == (40 if swept else 8):
                 return
         raise AssertionError(f"the engine did not come to rest: {before}")
 

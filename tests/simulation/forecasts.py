@@ -91,7 +91,7 @@ def _run_on(world: World, action: ActionId, chance: random.Random) -> list[tuple
     The forecasts that were asked for, each with its instant and the last batch by then.
     """
     asked: list[tuple[datetime, int, Forecast]] = []
-    sent, watched_until = 0, world.timeline.wall
+    sent, watched_until = 0, world.timeline.wall + WATCHED
     for _ in range(JUMPS_MAX):
         world.settle()
         if world.invariants.last.bulk_actions[action,].status in ("delegated", "completed", "partial", "failed"):

@@ -26,7 +26,6 @@ from gateway.core.selection import (
 )
 from gateway.core.states import ActionStatus, RecipientState
 from gateway.errors import NotFound, Refused
-from gateway.store import selections
 from gateway.store.action_reads import ActionFilter, ActionReads
 from gateway.store.actions import ActionChange, ActionStore, NewAction, Present
 from gateway.store.codec import to_json, to_micros
@@ -313,17 +312,29 @@ async def test_bare_addresses_of_another_channel_have_no_address_here(desk: Desk
     assert [row[4] for row in await desk.rows(on_contacts)] == ["contact_not_found"]
 
 
-async def test_a_snapshot_is_taken_in_chunks_and_goes_on_where_it_stopped(
+async def test_the_first_chunks_of_a_snapshot_are_short_so_that_the_first_messages_need_not_wait(
     desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(selections, "CHUNK", 4)
-    monkeypatch.setattr(selections, "FIRST_CHUNK", 2)  # a short one, so that the first batch need not wait
+    monkeypatch.setattr("gateway.store.sweeps.CHUNK", 5)
+    monkeypatch.setattr("gateway.store.sweeps.FIRST_CHUNK", 2)
+    for id in range(1, 14):
+        await desk.contact(id)
+    for _ in range(2):
+        action = await desk.create(AllContacts())
+        steps = []
+        while (step := await desk.sweeps.step(desk.clock.now())) is not None and not step.done:
+            steps.append(step.rows)
+        assert steps == [2, 4, 5]
+        assert len(await desk.rows(action)) == 13
+
+
+async def test_a_snapshot_is_taken_in_chunks_and_goes_on_where_it_stopped(desk: Desk) -> None:
     for id in range(1, 11):
         await desk.contact(id, tags=["even"] if id % 2 == 0 else [])
     everybody = await desk.create(AllContacts())
-    first = await desk.database.write(lambda conn: snapshot_chunk(conn, everybody))
+    first = await desk.database.write(lambda conn: snapshot_chunk(conn, everybody, 2))
     assert (first.inserted, first.next_position, first.done) == (2, 2, False)
-    assert await desk.expand(everybody) == 2
+    assert await desk.expand(everybody) == 1
     assert await desk.contacts_of(ContactFilter(tags_any=("even",))) == [2, 4, 6, 8, 10]
     assert await desk.contacts_of(ContactFilter(tags_none=("even",))) == [1, 3, 5, 7, 9]
     copy = await desk.create(OtherAction(action=everybody, states=(PENDING,)))
