@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 
 import pytest
@@ -24,6 +24,8 @@ from gateway.testing.clock import FakeClock
 from tests.engine.world import World
 
 PUBLIC = "https://gateway.example"
+ANSWER_BYTES = 512 * 1024
+REQUESTS = 60  # their answers are more than a kernel keeps for somebody who reads none
 GET_NOTHING = b"GET /nothing HTTP/1.1\r\nHost: here\r\n\r\n"
 
 
@@ -320,3 +322,21 @@ async def test_a_connection_is_idle_from_its_last_callback_on(world: World, monk
         await line.say(post(b"takes three times as long"))
         assert (await line.hear())[0] == 200
         assert await line.ended()
+
+
+async def test_whoever_reads_no_answers_is_read_no_further(front: Front, monkeypatch: pytest.MonkeyPatch) -> None:
+    adapter = front.world.catalogue.senders["mail"].adapter
+    monkeypatch.setattr(adapter, "answer", lambda _: CallbackAnswer(200, b"x" * ANSWER_BYTES, "text/plain"))
+    line = await front.connect()
+    line.reader._transport.pause_reading()  # type: ignore[attr-defined]
+    for number in range(REQUESTS):
+        line.writer.write(post(b"%d" % number))
+        with suppress(TimeoutError):
+            async with asyncio.timeout(2):
+                while len(front.express.bodies) == number:  # noqa: ASYNC110 - there is no event for it
+                    await asyncio.sleep(0.002)
+        if len(front.express.bodies) == number:
+            break
+    assert 0 < number < REQUESTS - 1
+    line.reader._transport.resume_reading()  # type: ignore[attr-defined]
+    assert {(await line.hear())[0] for _ in range(number + 1)} == {200}
