@@ -82,7 +82,7 @@ class Lane:
         self._order: deque[ActionId] = deque()
         self._nudge = asyncio.Event()
         self._workers = Workers(sender, tools.crash, tools.metrics, self._nudge.set)
-        self._pace = Pace(sender, tools.clock.now())
+        self._pace = Pace(sender, tools.clock.now(), tools.turns.pace)
         self._consequences = Consequences(hold, tools.releases)
         self._in_flight = 0
         self._draining = False
@@ -117,8 +117,6 @@ class Lane:
 
     async def run(self) -> None:
         """Run until cancelled. Attempts that are cancelled with it are recorded as unknown at the next start."""
-        now = self._tools.clock.now()
-        self._pace.restore(await self._tools.turns.pace(self.sender.id, self._pace.day), now)
         async with asyncio.TaskGroup() as group:
             group.create_task(self._workers.run())
             group.create_task(self._turns())
@@ -223,7 +221,7 @@ class Lane:
 
     async def _choose(self, now: datetime, places: int) -> Wanted:
         """What may leave now: within the free places, the rate, the daily cap and the windows; singles first."""
-        batch = Wanted([], {}, self._pace.begin(now))
+        batch = Wanted([], {}, await self._pace.begin(now))
         if self._draining or self._hold.held:
             return batch
         places = self._pace.left_today(places)

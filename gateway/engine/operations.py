@@ -54,11 +54,12 @@ class Operations:
         """One chunk of one action. True if somebody was settled."""
         schedule = msgspec.json.decode(action.schedule, type=Schedule)
         operation = self._catalogue.operations.get(action.operation)
-        if operation is None or (schedule.drip is not None and not claimable(schedule, now, None)):
-            return False  # its plugin is gone, or its window closed: it waits
-        subjects = await self._next(action, dripped=schedule.mode == "drip")
+        if operation is None:
+            return False  # its plugin is gone: it waits
+        found = await self._next(action, dripped=schedule.mode == "drip")
+        subjects = [subject for subject in found if claimable(schedule, now, subject.zone)]
         if not subjects:
-            return False
+            return False  # nobody is left, or the window has closed: they wait
         parameters = msgspec.convert(action.parameters, operation.parameters_type)
         done = [self._apply(operation, parameters, subject) for subject in subjects]
         settled = await self._store.record(action.id, done, now)

@@ -107,12 +107,11 @@ class Outlook:
         if sender is None:
             return {"rate": None, "burst": 1, "tokens": None, "daily_cap": None, "sent_today": 0, "cap_zone": None}
         cap = (await self._caps.of(sender.org)).tightest(sender)
-        pace = Pace(sender, now)
-        pace.restore(await self._senders.pace(sender.id, pace.day), now)
+        bucket = await Pace(sender, now, self._senders.pace).begin(now)
         return {
             "rate": sender.rate,
             "burst": sender.burst,
-            "tokens": pace.bucket.tokens,
+            "tokens": bucket.tokens,
             "daily_cap": cap.most,
             "sent_today": cap.sent,
             "cap_zone": sender.org.time_zone,

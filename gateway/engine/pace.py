@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import replace
 from datetime import datetime, time, timedelta
 from typing import Final
 from zoneinfo import ZoneInfo
 
 from gateway.core.bucket import Bucket
 from gateway.core.drip import WaitReason
+from gateway.core.ids import SenderId
 from gateway.core.window import instant_of
 from gateway.engine.catalogue import Sender
 from gateway.store.senders import Pace as StoredPace
@@ -27,26 +29,24 @@ def next_midnight(now: datetime, zone: ZoneInfo) -> datetime:
 class Pace:
     """One per sender. The stored half is written by each turn, in its own transaction."""
 
-    def __init__(self, sender: Sender, now: datetime) -> None:
+    def __init__(self, sender: Sender, now: datetime, stored: Callable[[SenderId, str], Awaitable[StoredPace]]) -> None:
+        """`stored` reads what was written of a day."""
         self._sender = sender
+        self._stored = stored
         self._zone = ZoneInfo(sender.org.time_zone)
         self.bucket = Bucket(rate=sender.rate, burst=sender.burst, tokens=sender.burst, at=now)
-        self.day = self._local_day(now)
+        self.day = ""
         self._sent_today = 0
         self._org_sent_today = 0  # as of this sender's last turn; the turn's transaction counts again
 
-    def restore(self, stored: StoredPace, now: datetime) -> None:
-        """Go on with the tokens and the total that the last process left."""
-        self._sent_today, self._org_sent_today = stored.sent_today, stored.org_sent_today
-        if stored.tokens is not None and stored.tokens_at is not None:
-            before = Bucket(rate=self._sender.rate, burst=self._sender.burst, tokens=stored.tokens, at=stored.tokens_at)
-            self.bucket = before.refilled(now)
-
-    def begin(self, now: datetime) -> Bucket:
-        """The bucket for a turn at `now`; the day may have changed."""
-        day = self._local_day(now)
+    async def begin(self, now: datetime) -> Bucket:
+        """The bucket for a turn at `now`. What was sent on a day is read when it begins, or is come back to."""
+        day = now.astimezone(self._zone).date().isoformat()
         if day != self.day:
-            self.day, self._sent_today, self._org_sent_today = day, 0, 0
+            stored = await self._stored(self._sender.id, day)
+            if not self.day and stored.tokens is not None and stored.tokens_at is not None:
+                self.bucket = replace(self.bucket, tokens=stored.tokens, at=stored.tokens_at)
+            self.day, self._sent_today, self._org_sent_today = day, stored.sent_today, stored.org_sent_today
         return self.bucket.refilled(now)
 
     def left_today(self, places: int) -> int:
@@ -85,6 +85,3 @@ class Pace:
             yield self._sender.daily_cap, self._sent_today
         if self._sender.org.daily_cap is not None:
             yield self._sender.org.daily_cap, self._org_sent_today
-
-    def _local_day(self, now: datetime) -> str:
-        return now.astimezone(self._zone).date().isoformat()

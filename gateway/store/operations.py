@@ -38,6 +38,7 @@ class Subject:
 
     seq: int
     batch: int | None
+    zone: str | None  # as noted when it was released, where each has a window of its own
     key: ContactKey | None
     revision: int | None  # contacts.updated_at
     contact: ContactView | None
@@ -80,8 +81,8 @@ class OperationStore:
         released = "AND r.batch IS NOT NULL" if dripped else ""
         rows = await self._database.read(
             lambda conn: conn.execute(
-                f"""SELECT r.seq, r.batch, c.id, c.updated_at, c.public_id, c.addresses, c.attributes, c.deleted_at,
-                        (SELECT json_group_array(tag) FROM contact_tags WHERE contact = c.id),
+                f"""SELECT r.seq, r.batch, r.zone, c.id, c.updated_at, c.public_id, c.addresses, c.attributes,
+                        c.deleted_at, (SELECT json_group_array(tag) FROM contact_tags WHERE contact = c.id),
                         {", ".join(f"c.{field}" for field in SCALARS)}
                     FROM recipients AS r LEFT JOIN contacts AS c ON c.id = r.contact
                     WHERE r.action = ? AND r.seq > ? AND r.state = 0 {released} ORDER BY r.seq LIMIT ?""",
@@ -166,7 +167,7 @@ def _apply(conn: sqlite3.Connection, contact: ContactKey, edit: ContactEdit, now
 
 
 def _subject(row: tuple[Any, ...]) -> Subject:
-    seq, batch, key, revision, public_id, addresses, attributes, deleted_at, tags, *fields = row
+    seq, batch, zone, key, revision, public_id, addresses, attributes, deleted_at, tags, *fields = row
     contact = None
     if key is not None:
         contact = ContactView(
@@ -177,4 +178,4 @@ def _subject(row: tuple[Any, ...]) -> Subject:
             deleted=deleted_at is not None,
             **dict(zip(SCALARS, fields, strict=True)),
         )
-    return Subject(seq=seq, batch=batch, key=key, revision=revision, contact=contact)
+    return Subject(seq=seq, batch=batch, zone=zone, key=key, revision=revision, contact=contact)

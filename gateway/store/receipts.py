@@ -100,9 +100,10 @@ def merge_receipts(
         if message is None or message.too_early(receipt):
             _park(conn, context.sender, receipt, now)
             continue
+        names = not message.named and bool(receipt.provider_ids)
         message.hear(receipt, now)
         merged += 1
-        if message.before is MessageStatus.PENDING:
+        if names or message.before is MessageStatus.PENDING:
             for parked in _unpark(conn, context.sender, receipt.provider_ids):
                 message.hear(parked, now)
     known = {message.id: message for message in meant if message is not None}

@@ -241,6 +241,7 @@ def _first_of_each_address(wanted: ActionIntents) -> Iterable[Intent]:
 def _eligible(conn: sqlite3.Connection, turn: Turn, wanted: ActionIntents) -> set[int]:
     """The recipients among `wanted` of whom all that they were prepared from still holds, read in this transaction.
 
+    Whoever was deleted has another `updated_at` since; who was before is refused when judged.
     CROSS JOIN makes the candidates the outer loop; left to itself the planner walks through the whole action.
     """
     duplicate = f"AND NOT {duplicate_sql(turn.channel)}" if wanted.skip_duplicates else ""
@@ -253,7 +254,7 @@ def _eligible(conn: sqlite3.Connection, turn: Turn, wanted: ActionIntents) -> se
             LEFT JOIN contacts AS c ON c.id = r.contact
             WHERE a.status = 'processing' AND r.state = 0 AND a.round = :round AND r.batch IS j.batch
               AND (SELECT failing FROM action_counts WHERE action = :action) < :failures_max
-              AND (r.contact IS NULL OR (c.updated_at = j.updated_at AND c.deleted_at IS NULL))
+              AND (r.contact IS NULL OR c.updated_at = j.updated_at)
               AND NOT {opted_out_sql("a.org", ":channel", "j.address", "r.contact", ":category")}
               {duplicate}""",
         {

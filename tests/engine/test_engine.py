@@ -382,6 +382,23 @@ async def test_the_day_of_a_cap_begins_at_midnight_not_at_the_next_poll(
     await world.kill()
 
 
+async def test_a_day_that_a_clock_goes_back_to_has_spent_what_it_has_spent(
+    database: Database, clock: FakeClock, ids: IdSequence
+) -> None:
+    world = World(database, clock, ids, daily_cap=2)
+    await world.start()
+    await world.contacts(9)
+    await world.create(NOW)
+    await world.advance(timedelta(hours=16, minutes=10))
+    assert len(world.provider.sent) == 4
+    clock.step(timedelta(hours=-1))
+    await world.advance(timedelta(seconds=2))
+    await world.advance(timedelta(hours=1))
+    assert len(world.provider.sent) == 4
+    assert await world.sql("SELECT day, sent FROM sender_days") == [("2026-06-01", 2), ("2026-06-02", 2)]
+    await world.kill()
+
+
 async def test_a_token_is_used_in_the_microsecond_in_which_it_comes(
     database: Database, clock: FakeClock, ids: IdSequence
 ) -> None:

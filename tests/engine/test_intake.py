@@ -129,6 +129,25 @@ async def test_a_receipt_that_overtakes_the_record_of_its_message_is_merged_when
     assert await world.states(action) == {"handed_over": 1}
 
 
+@pytest.mark.parametrize("together", [True, False])
+async def test_a_receipt_that_names_a_message_brings_in_those_that_came_before_it_under_that_name(
+    world: World, together: bool
+) -> None:
+    """Nobody knows whether it was sent; the news that it was delivered comes first, and only with the provider's id."""
+    world.provider.answer = lambda message: Unknown("the line broke")
+    action, (ref,) = await send(world, 1)
+    receipts = [
+        Receipt(status=Status.DELIVERED, provider_ids=("p-first",)),
+        Receipt(status=Status.SENT, ref=ref, provider_ids=("p-first",)),
+    ]
+    for callback in [receipts] if together else [[receipt] for receipt in receipts]:
+        await world.call_back(*callback)
+    await world.settle()
+    assert await statuses(world) == {"delivered": 1}
+    assert await world.states(action) == {"succeeded": 1}
+    assert await world.sql("SELECT 1 FROM parked_receipts") == []
+
+
 async def test_a_parked_receipt_is_forgotten_after_a_day(world: World) -> None:
     await world.call_back(Receipt(status=Status.SENT, provider_ids=("p-nobodys",)))
     await world.settle()

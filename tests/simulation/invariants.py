@@ -5,26 +5,24 @@ from __future__ import annotations
 import marshal
 import zlib
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final, TypeVar
 
-import msgspec
-
-from gateway.contract import Outbound
+from gateway.contract import Event, Outbound, Receipt, Status
 from gateway.core.ids import MESSAGE, format_id, parse_id
-from gateway.core.schedule import Drip, Schedule
+from gateway.core.schedule import Drip
 from gateway.core.states import ACTIONS, RECIPIENTS, ActionEvent, ActionStatus, RecipientEvent, RecipientState
 from gateway.core.states import MessageStatus as Message
-from gateway.core.window import zone_named
-from gateway.store.codec import from_micros
+from gateway.store.codec import to_micros
 from tests.simulation.disk import Disk
+from tests.simulation.intents import Circumstances, faults_of_intent, is_open, schedule_of
+from tests.simulation.loop import Timeline
 from tests.simulation.picture import (
     ActionRow,
     BatchRow,
     Change,
-    MessageRow,
     Picture,
     changed,
     read_changes,
@@ -34,8 +32,7 @@ from tests.simulation.picture import (
 S = TypeVar("S")
 
 OUTBOUND: Final = 0
-# Sources that no opt-out stops: its own confirmation, a test, a word to the operator.
-UNGATED: Final = frozenset({4, 5, 6})
+PARKED: Final = 23 * 3_600_000_000  # microseconds for which receipts surely wait for their messages
 ENDED: Final = frozenset({"completed", "partial", "failed"})
 
 
@@ -64,12 +61,18 @@ _ACTION_MOVES: Final = _within_two(
 class Invariants:
     """Compares each state of the database with the one before it. `faults` stays empty as long as all promises hold."""
 
-    def __init__(self, disk: Disk) -> None:
+    def __init__(self, disk: Disk, timeline: Timeline) -> None:
         self.faults: list[str] = []
         self.trace = 0  # of every state that there was: two runs of one seed have the same
         self.last = Picture()
         self.bounds: Mapping[int, Bounds] = {}  # of each sender, by its id
+        self.quiet = False  # nobody is written to in the night
         self._disk = disk
+        self._timeline = timeline
+        self._latest = 0  # the latest instant that the clock has shown, in microseconds
+        self._held_since: dict[int, int] = {}  # microseconds of the machine, by sender
+        self._named_at: dict[int, int] = {}  # that instant, for messages that got an id at the provider
+        self._reports: list[tuple[Receipt, int]] = []  # that were answered, and when
         self._called: set[tuple[int, int]] = set()
         self._checks: Mapping[str, Callable[[Picture, Picture, Change], None]] = {
             "bulk_actions": self._check_action,
@@ -77,6 +80,7 @@ class Invariants:
             "recipients": self._check_recipient,
             "batches": self._check_batch,
             "messages": self._check_message,
+            "senders": self._note_hold,
             "sender_days": self._check_day,
         }
 
@@ -87,6 +91,7 @@ class Invariants:
             return
         before, now = self.last, changed(self.last, changes)
         self.last = now
+        self._latest = max(self._latest, to_micros(self._timeline.wall))
         for change in changes:
             # The version of marshal whose bytes depend on values alone.
             seen = marshal.dumps((change.table, change.key, None if change.new is None else tuple(change.new)), 2)
@@ -112,6 +117,28 @@ class Invariants:
         if (id, message.attempt) in self._called:
             self._fault(f"attempt {message.attempt} of {message.ref} is made twice")
         self._called.add((id, message.attempt))
+
+    def reported(self, events: Sequence[Event]) -> None:
+        """The provider was answered: what it said must not be lost from now on."""
+        now = to_micros(self._timeline.wall)
+        self._reports += [(event, now) for event in events if isinstance(event, Receipt)]
+
+    def check_reports(self) -> None:
+        """At the end: whose delivery was reported is delivered, also if the report was quicker than our record."""
+        for receipt, at in self._reports:
+            if receipt.status not in (Status.DELIVERED, Status.READ):
+                continue
+            id = parse_id(MESSAGE, receipt.ref or receipt.provider_ids[0].removeprefix("p-")) or 0
+            named_at = self._named_at.get(id)
+            unknown = receipt.ref is None and (named_at is None or named_at - at > PARKED)
+            row = self.last.messages[id,]
+            if not unknown and row.status not in (Message.DELIVERED, Message.READ):
+                self._fault(f"{receipt} is lost: {row}")
+
+    def _circumstances(self) -> Circumstances:
+        now = self._timeline.micros
+        held = frozenset(sender for sender, since in self._held_since.items() if since < now)
+        return Circumstances(latest=self._latest, quiet=self.quiet, held=held)
 
     def _fault(self, text: str) -> None:
         self.faults.append(text)
@@ -183,38 +210,28 @@ class Invariants:
             return
         if (old.state, row.state) not in _RECIPIENT_MOVES:
             self._fault(f"recipient {change.key} went from {old} to {row}")
+        settled = (old.state, row.state) == (RecipientState.PENDING, RecipientState.SUCCEEDED)
+        if settled and row.message is None and self._timeline.jumped_at != self._timeline.micros:
+            schedule = schedule_of(before.bulk_actions[row.action,])
+            if not is_open(schedule, self._timeline.wall, row.zone):
+                self._fault(f"{row} was worked on outside of its window")
+
+    def _note_hold(self, before: Picture, now: Picture, change: Change) -> None:
+        if change.new.held is None:
+            self._held_since.pop(change.new.id, None)
+        else:
+            self._held_since.setdefault(change.new.id, self._timeline.micros)
 
     def _check_message(self, before: Picture, now: Picture, change: Change) -> None:
         row, old = change.new, change.old
         if row.direction != OUTBOUND:
             return
+        if row.provider_ids is not None:
+            self._named_at.setdefault(row.id, self._latest)
         if old is not None and old.status >= Message.ACCEPTED and row.status < old.status:
             self._fault(f"{format_id(MESSAGE, row.id)} went from {old} to {row}")
         if row.status >= Message.SENDING and (row.attempt > (old.attempt if old else 0)):
-            self._check_intent(before, now, row)
-
-    def _check_intent(self, before: Picture, now: Picture, row: MessageRow) -> None:
-        """An intent was written. Everything that forbids it and was committed earlier is seen by it."""
-        about = f"{format_id(MESSAGE, row.id)} to {row.address} is sent"
-        wishes = [
-            wish
-            for wish in before.opt_outs.values()
-            if (wish.address or "").lower() == row.address.lower() or (row.contact and wish.contact == row.contact)
-        ]
-        if row.source not in UNGATED and any(wish.category in ("all", row.category or "general") for wish in wishes):
-            self._fault(f"{about} after an opt-out")
-        if row.action is None or row.seq is None:
-            return
-        action, recipient = before.bulk_actions[row.action,], before.recipients[row.action, row.seq]
-        if action.status != ActionStatus.PROCESSING:
-            self._fault(f"{about} while its action is {action.status}")
-        if recipient.state != RecipientState.PENDING:
-            self._fault(f"{about} while its recipient is {recipient}")
-        if row.contact is not None and before.contacts[row.contact,].deleted_at is not None:
-            self._fault(f"{about} to a deleted contact")
-        schedule = schedule_of(action)
-        if schedule.drip is not None and not _open_at(schedule, schedule.drip, row, recipient.zone):
-            self._fault(f"{about} outside of its window")
+            self.faults += faults_of_intent(before, row, self._circumstances())
 
     def _check_batch(self, before: Picture, now: Picture, change: Change) -> None:
         if change.old is not None:
@@ -255,43 +272,11 @@ def _all_within(rows: tuple[int, ...], kept: tuple[int, ...]) -> bool:
     return all(counted <= number for counted, number in zip(rows, kept, strict=True))
 
 
-_SCHEDULES: dict[str, Schedule] = {}
-
-
-def schedule_of(action: ActionRow) -> Schedule:
-    """Read once for each text."""
-    if action.schedule not in _SCHEDULES:
-        _SCHEDULES[action.schedule] = msgspec.json.decode(action.schedule, type=Schedule)
-    return _SCHEDULES[action.schedule]
-
-
 def _interval(drip: Drip) -> timedelta:
     """At least; a day of 23 hours is one too, and the time of day may be an hour that a spring night left out."""
     if drip.repeat_after.unit == "seconds":
         return timedelta(seconds=drip.repeat_after.amount)
     return timedelta(days=drip.repeat_after.amount) - timedelta(hours=2)
-
-
-def _open_at(schedule: Schedule, drip: Drip, row: MessageRow, own: str | None) -> bool:
-    """By the clock on the recipient's wall, worked out anew: minutes of the day, and the day on which it opened."""
-    zone = (zone_named(own or "") if drip.time_zone_mode == "contact" else None) or zone_named(schedule.time_zone)
-    assert zone is not None
-    assert row.attempted_at is not None
-    local = from_micros(row.attempted_at).astimezone(zone)
-    # Where clocks are set back, a window that has opened stays open though they show the time before it again.
-    again = (local.replace(fold=0).utcoffset() or timedelta()) - (local.utcoffset() or timedelta())
-    minutes = {local.hour * 60 + local.minute, local.hour * 60 + local.minute + again // timedelta(minutes=1)}
-    return any(_shows_open(drip, minute, local.weekday()) for minute in minutes)
-
-
-def _shows_open(drip: Drip, minute: int, day: int) -> bool:
-    window = drip.process_between
-    if window is None:
-        return day in drip.send_on
-    start, end = window.start_minute, window.end_minute
-    if start < end:
-        return day in drip.send_on and start <= minute < end
-    return (minute >= start and day in drip.send_on) or (minute < end and (day - 1) % 7 in drip.send_on)
 
 
 def picture_of_end(picture: Picture) -> list[str]:

@@ -32,6 +32,7 @@ class Timeline:
 
     micros: int = 0  # since the machine was started; never goes back
     wall: datetime = field(default=datetime(2026, 6, 1, 8, 0, tzinfo=UTC))
+    jumped_at: int = 0  # microseconds, too
 
     @property
     def monotonic(self) -> float:
@@ -46,6 +47,7 @@ class Timeline:
 
     def jump(self, by: timedelta) -> None:
         """Somebody sets the clock on the wall."""
+        self.jumped_at = self.micros
         self.wall += by
 
 
@@ -176,6 +178,9 @@ class SimulatedLoop(asyncio.BaseEventLoop):
         self, when: float, callback: Callable[[Unpack[Ts]], object], *args: *Ts, context: Context | None = None
     ) -> asyncio.TimerHandle:
         handle = asyncio.TimerHandle(when, callback, args, self, context or copy_context())
+        if when <= self.time():  # a loop would find it due before it waits again
+            self._handles.append(_Ready(_ring, (handle,), self, None))
+            return handle
         self._made += 1
         heapq.heappush(self._alarms, (when, self._made, handle))
         return handle

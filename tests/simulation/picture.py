@@ -17,6 +17,7 @@ class ActionRow(NamedTuple):
     revision: int
     work: str | None
     schedule: str
+    message: str | None
 
 
 class CountsRow(NamedTuple):
@@ -47,6 +48,7 @@ class RecipientRow(NamedTuple):
     contact: int | None
     message: int | None
     zone: str | None
+    not_before: int | None
 
 
 class BatchRow(NamedTuple):
@@ -80,6 +82,7 @@ class MessageRow(NamedTuple):
     attempt: int
     action: int | None
     seq: int | None
+    round: int
     address: str
     contact: int | None
     sender: int
@@ -100,6 +103,13 @@ class WishRow(NamedTuple):
 class ContactRow(NamedTuple):
     id: int
     deleted_at: int | None
+    phone: str | None
+    time_zone: str | None
+
+
+class SenderRow(NamedTuple):
+    id: int
+    held: str | None
 
 
 class DayRow(NamedTuple):
@@ -119,6 +129,7 @@ class Picture:
     messages: Mapping[Key, MessageRow] = field(default_factory=dict)
     opt_outs: Mapping[Key, WishRow] = field(default_factory=dict)
     contacts: Mapping[Key, ContactRow] = field(default_factory=dict)
+    senders: Mapping[Key, SenderRow] = field(default_factory=dict)
     sender_days: Mapping[Key, DayRow] = field(default_factory=dict)
 
 
@@ -140,6 +151,7 @@ ROWS: Final[Mapping[str, type[Any]]] = {
     "messages": MessageRow,
     "opt_outs": WishRow,
     "contacts": ContactRow,
+    "senders": SenderRow,
     "sender_days": DayRow,
 }
 

@@ -79,30 +79,30 @@ class Provider:
     trouble: float  # how often it does something else than accept, from 0 to 1
     called: Callable[[Outbound], None]
     left: Counter[str] = field(default_factory=Counter)  # by ref: how often somebody's phone rang
-    receipts: list[Receipt] = field(default_factory=list)  # that it has not reported yet
+    receipts: list[tuple[str, Receipt]] = field(default_factory=list)  # that it has not reported yet, by sender
     says: dict[bytes, Sequence[Event]] = field(default_factory=dict)  # what the body of a callback means
-    ill: str | None = None  # what `check` says
+    ill: dict[str, str | None] = field(default_factory=dict)  # what `check` says, by sender
 
-    def leaves(self, message: Outbound) -> None:
+    def leaves(self, sender: str, message: Outbound) -> None:
         """The message is on its way; there will be receipts, by our ref or by its own id, or none."""
         self.left[message.ref] += 1
         for status in self.chance.choice(STORIES):
             names = {"ref": message.ref} if self.chance.random() < 0.5 else {"provider_ids": (f"p-{message.ref}",)}
-            self.receipts.append(Receipt(status=status, **names))
+            self.receipts.append((sender, Receipt(status=status, **names)))
 
-    def answer(self, message: Outbound) -> Outcome:
-        """What it says; where that is not clear, the message may have left all the same."""
+    def answer(self, sender: str, message: Outbound) -> Outcome:
+        """What it says. Whatever that is but a plain no, the message may have left all the same."""
         if self.chance.random() >= self.trouble:
-            self.leaves(message)
+            self.leaves(sender, message)
             return Accepted((f"p-{message.ref}",))
         kind = self.chance.choice(
             ("retry", "retry_sender", "rejected", "opted_out", "misconfigured", "action", "unknown", "raises", "unsent")
         )
-        if kind in ("unknown", "raises") and self.chance.random() < 0.5:
-            self.leaves(message)
-        return self._say(kind)
+        if kind in ("unknown", "raises", "retry") and self.chance.random() < 0.5:
+            self.leaves(sender, message)
+        return self._say(sender, kind)
 
-    def _say(self, kind: str) -> Outcome:
+    def _say(self, sender: str, kind: str) -> Outcome:
         match kind:
             case "retry":
                 return Retry("busy", after=self.chance.choice((None, timedelta(seconds=5))))
@@ -114,7 +114,7 @@ class Provider:
             case "opted_out":
                 return OptedOut("they left", category=self.chance.choice((None, "general")))
             case "misconfigured":
-                self.ill = self.chance.choice((None, "bad password"))
+                self.ill[sender] = self.chance.choice((None, "bad password"))
                 return Misconfigured("bad password")
             case "action":
                 return Misconfigured("the template is paused", scope="action")
@@ -133,8 +133,9 @@ class SimulatedAdapter(Adapter[NoSettings]):
     name = "simulated"
     settings_type = NoSettings
 
-    def __init__(self, provider: Provider, capabilities: Capabilities) -> None:
+    def __init__(self, sender: str, provider: Provider, capabilities: Capabilities) -> None:
         # No settings and no tools: there is no network in this world.
+        self._sender = sender
         self._provider = provider
         self._capabilities = capabilities
 
@@ -147,14 +148,14 @@ class SimulatedAdapter(Adapter[NoSettings]):
         provider.called(message)
         slow = provider.chance.random() < provider.trouble
         if slow and provider.chance.random() < 0.5:  # it leaves, and whether we hear of it is another question
-            provider.leaves(message)
+            provider.leaves(self._sender, message)
             await asyncio.sleep(provider.chance.choice(DELAYS))
             return Accepted((f"p-{message.ref}",))
         await asyncio.sleep(provider.chance.choice(DELAYS) if slow else 0)
-        return provider.answer(message)
+        return provider.answer(self._sender, message)
 
     async def check(self) -> str | None:
-        return self._provider.ill
+        return self._provider.ill.get(self._sender)
 
     async def authenticate(self, request: CallbackRequest) -> bool:
         return True

@@ -29,7 +29,8 @@ from gateway.engine.singles import SingleDraft
 from gateway.store.codec import to_micros
 from gateway.store.consent import NewOptOut
 from tests.simulation.disk import Disk
-from tests.simulation.invariants import picture_of_end, schedule_of
+from tests.simulation.intents import schedule_of
+from tests.simulation.invariants import picture_of_end
 from tests.simulation.world import OPERATOR, ORG, Broken, Conditions, World
 
 EVENTS_MAX: Final = 60  # things that happen in one run
@@ -80,7 +81,7 @@ class Scenario:
         self.world = World(disk, chance, _conditions(chance))
         self.world.timeline.jump(timedelta(hours=chance.randrange(24 * 365)))
         self._people = chance.randint(1, 9)
-        self._paces = [chance.randrange(6) for _ in range(chance.randint(1, 6))]
+        self._paces = [chance.randrange(7) for _ in range(chance.randint(1, 6))]
         self._happenings: tuple[tuple[Callable[[], None], int], ...] = (
             (self._create, 4),
             (self._edit, 3),
@@ -100,6 +101,9 @@ class Scenario:
             (self._crash, 2),
             (self._turn_clock, 1),
             (self._heal, 2),
+            (self._hold, 1),
+            (self._release, 2),
+            (self._operate, 1),
         )
 
     def play(self) -> None:
@@ -117,6 +121,7 @@ class Scenario:
             chance.choices(happenings, weights)[0]()
         self._end_well()
         world.invariants.compare()
+        world.invariants.check_reports()
         faults = picture_of_end(world.invariants.last) + world.invariants.faults
         if faults:
             raise Broken("\n".join(faults[:5]))
@@ -136,6 +141,10 @@ class Scenario:
                 world.settle()
                 self._pass_to_due()
                 world.settle()
+            case 5:
+                world.settle()
+                self._pass_to_due()
+                world.step(chance.randint(0, 40))  # what comes now comes in the middle of what is due
             case _:
                 world.settle()
                 world.pass_by(chance.choice((1.0, 45.0, 200.0, 4_000.0, 90_000.0)))
@@ -175,10 +184,12 @@ class Scenario:
     def _end_well(self) -> None:
         """The provider is well, nobody touches anything, held senders recover, paused actions are resumed."""
         world = self.world
-        world.provider.trouble, world.provider.ill = 0.0, None
+        world.settle()  # or somebody's hold of a sender might come after it is released
+        world.provider.trouble = 0.0
         world.well = True
-        if world.conditions.daily_cap is not None and self._chance.random() < 0.9:
-            self._lift_cap()  # else it may take weeks until everybody had a message
+        self._heal()
+        self._reconfigure()
+        self._release()
         seen, still = 0, 0
         for _ in range(ROUNDS_TO_END_MAX):
             world.settle()
@@ -195,11 +206,14 @@ class Scenario:
             else:
                 world.pass_by(61.0)
 
-    def _lift_cap(self) -> None:
-        """The configuration is changed, and the daemon started again."""
-        self.world.crash()
-        self.world.conditions = replace(self.world.conditions, daily_cap=None)
-        self.world.start()
+    def _reconfigure(self) -> None:
+        """The daemon is started again with hours that leave room for every window, and mostly without a cap."""
+        drawn = self.world.conditions
+        lifted = drawn.daily_cap is not None and self._chance.random() < 0.9  # else it may take weeks until all is sent
+        if lifted or drawn.quiet:
+            self.world.crash()
+            self.world.conditions = replace(drawn, quiet=False, daily_cap=None if lifted else drawn.daily_cap)
+            self.world.start()
 
     def _busy(self) -> bool:
         """Somebody was released, and is not settled yet."""
@@ -210,7 +224,8 @@ class Scenario:
         ((open_actions, waiting),) = self.world.rows(
             "SELECT (SELECT count(*) FROM bulk_actions JOIN action_counts ON action = id WHERE work IS NOT NULL "
             "OR status IN ('queued', 'processing', 'delegated', 'paused') OR pending + in_flight > 0), "
-            "(SELECT count(*) FROM messages WHERE status IN (0, 1) AND action IS NULL)"
+            "(SELECT count(*) FROM messages WHERE status IN (0, 1) AND action IS NULL) "
+            "+ (SELECT count(*) FROM callbacks WHERE state = 0)"
         )
         return bool(open_actions == 0 and waiting == 0)
 
@@ -246,6 +261,7 @@ class Scenario:
         some = [f"c{n}" for n in range(1, self._people + 1) if chance.random() < 0.8] or ["c1"]
         message = MessageRequest(
             channel="sms",
+            sender=self._some_sender(),
             body="Hi",
             category=chance.choice((None, "general", "news")),
             on_duplicate_address=chance.choice(("skip", "send")),
@@ -332,8 +348,9 @@ class Scenario:
         text = Inbound(provider_id=f"in-{number}", address=address, text=self._chance.choice(("STOP", "START", "Hi")))
         click = Consent(address=address, wish=self._chance.choice(("out", "in")), source="provider")
         event = self._chance.choice((text, text, click))
+        sender = self._some_sender() or "main"
         for _ in range(self._chance.choice((1, 1, 3))):
-            self.world.call_back(event)
+            self.world.call_back(sender, event)
 
     def _delete(self) -> None:
         self.world.ask(self.world.life.contacts.delete(ORG.id, self._person()))
@@ -355,7 +372,9 @@ class Scenario:
         )
 
     def _send_one(self) -> None:
-        draft = SingleDraft(content=ContentRequest(channel="sms", body="Hello"), contact=self._person())
+        draft = SingleDraft(
+            content=ContentRequest(channel="sms", sender=self._some_sender(), body="Hello"), contact=self._person()
+        )
         self.world.ask(self.world.life.singles.send(ORG, draft))
 
     def _report(self) -> None:
@@ -363,12 +382,12 @@ class Scenario:
         world, chance = self.world, self._chance
         reports = world.provider.receipts
         for _ in range(min(len(reports), chance.randint(1, 4))):
-            receipt = reports.pop(chance.randrange(len(reports)))
+            sender, receipt = reports.pop(chance.randrange(len(reports)))
             fate = chance.random()
             if fate < 0.15:
                 continue  # lost
             for _ in range(3 if fate < 0.3 else 1):
-                world.call_back(receipt)
+                world.call_back(sender, receipt)
 
     def _crash(self) -> None:
         self.world.crash()
@@ -380,7 +399,27 @@ class Scenario:
         self.world.timeline.jump(timedelta(seconds=self._chance.choice((-3_600, -40, 40, 3_600, 86_400))))
 
     def _heal(self) -> None:
-        self.world.provider.ill = None
+        self.world.provider.ill.clear()
+
+    def _hold(self) -> None:
+        """A person holds a sender; releasing it is another one's."""
+        life = self.world.life
+        self.world.ask(life.control.pause(self._chance.choice(list(life.senders.values())), "k"))
+
+    def _release(self) -> None:
+        for sender in self.world.life.senders.values():
+            self.world.ask(self.world.life.control.resume(sender))
+
+    def _operate(self) -> None:
+        """Many contacts are deleted, or come back, by one operation."""
+        recipients = RecipientsRequest(contacts=sorted({self._person() for _ in range(3)}))
+        operation = self._chance.choice(("delete_contacts", "restore_contacts"))
+        request = ActionRequest(operation=operation, recipients=recipients, schedule=self._schedule())
+        self.world.ask(self.world.life.actions.create(OPERATOR, request))
+
+    def _some_sender(self) -> str | None:
+        """None: the default."""
+        return self._chance.choice((None, *self.world.life.senders))
 
 
 def _conditions(chance: random.Random) -> Conditions:
@@ -391,6 +430,9 @@ def _conditions(chance: random.Random) -> Conditions:
         limit=chance.randint(1, 4),
         rate=chance.choice((1e6, 1e6, 0.5)),
         daily_cap=chance.choice((None, None, None, 4)),
+        zone=chance.choice(("UTC", "UTC", "America/New_York")),
+        spare=chance.random() < 0.3,
+        quiet=chance.random() < 0.3,
         receipts=chance.random() < 0.7,
         lookup=chance.random() < 0.4,
         on_unknown=chance.choice(("hold", "resend")),

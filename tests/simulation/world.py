@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any, Final, Literal
@@ -18,6 +18,8 @@ from gateway.engine.composing import Composer
 from gateway.engine.crash import CrashPoints
 from gateway.engine.creation import ActionLimits
 from gateway.engine.engine import Engine
+from gateway.engine.holds import SenderControl
+from gateway.engine.intake import Intake
 from gateway.engine.singles import SingleMessages
 from gateway.engine.webhooks import Webhooks
 from gateway.errors import Invalid, NotFound, Refused, StoreUnavailable
@@ -29,6 +31,9 @@ from gateway.store.senders import SenderSetting, SenderStore
 from gateway.store.singles import SingleStore
 from gateway.store.space import Space
 from gateway.validation import convert
+from gateway_contacts import DeleteContacts, RestoreContacts
+from gateway_permissions.hours import Hours
+from gateway_permissions.quiet_hours import QuietHours, QuietHoursSettings
 from tests.contents import make_contents, make_templates
 from tests.engine.world import SilentMetrics, nowhere
 from tests.simulation.database import SimulatedDatabase
@@ -37,6 +42,7 @@ from tests.simulation.invariants import Bounds, Invariants
 from tests.simulation.loop import SimulatedClock, SimulatedLoop, Timeline
 from tests.simulation.provider import SMS, Keywords, NoSettings, Provider, SimulatedAdapter
 
+NIGHT: Final = Hours.parse(["21:00", "08:00"])
 STEPS_MAX: Final = 50_000  # callbacks until nothing is ready: beyond that something spins
 ORG: Final = Org(id=OrgId(1), name="default", title="Default", time_zone="UTC", default_region=None)
 OPERATOR: Final = Asker(
@@ -64,6 +70,8 @@ class Conditions:
     lookup: bool
     on_unknown: Literal["hold", "resend"]
     zone: str = "UTC"  # the org's: when a day begins for its caps
+    spare: bool = False  # there is a second sender
+    quiet: bool = False  # nobody is written to in the night, by their own clocks
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +85,8 @@ class Life:
     singles: SingleMessages
     consent: ConsentStore
     contacts: ContactStore
-    sender: Sender
+    control: SenderControl
+    senders: Mapping[str, Sender]
 
 
 class World:
@@ -95,7 +104,7 @@ class World:
         self.lives = 0
         self.refused = 0
         self.well = False  # nothing goes wrong any more
-        self.invariants = Invariants(disk)
+        self.invariants = Invariants(disk, self.timeline)
         self.provider = Provider(chance, conditions.trouble, self._called)
         self._clock = SimulatedClock(self.timeline)
         self._ids = IdSequence(self._clock.now, lambda: chance.getrandbits(20))
@@ -106,7 +115,10 @@ class World:
     def start(self) -> None:
         """A process starts; it registers what its configuration names, and its loops take over."""
         loop = SimulatedLoop(self.chance, self.timeline, self.conditions.disorder)
-        self.invariants.bounds = {1: Bounds(limit=self.conditions.limit, daily_cap=self.conditions.daily_cap)}
+        drawn = self.conditions
+        bounds = Bounds(limit=drawn.limit, daily_cap=drawn.daily_cap)
+        self.invariants.bounds = {id: bounds for id, _ in enumerate(self._names(), 1)}
+        self.invariants.quiet = drawn.quiet
         database = SimulatedDatabase(self._disk, loop, self.chance, self.invariants.look, self._faults)
         registering = loop.spawn(self._register(database))
         loop.run_ready(STEPS_MAX, lambda: None)
@@ -156,17 +168,25 @@ class World:
         task = self.life.loop.spawn(self._answered(request))
         task.add_done_callback(lambda _: request.close())  # a crash may come before it has begun
 
-    def call_back(self, *events: Event) -> None:
+    def call_back(self, sender: str, *events: Event) -> None:
         """The provider reports; where that is not stored, it reports again later."""
         body = f"callback {self._bodies}".encode()
         self._bodies += 1
         self.provider.says[body] = events
         request = CallbackRequest(method="POST", url="", tail="", query=(), headers={}, body=body)
-        self.ask(self.life.engine.intake.receive(self.life.sender, request))
+        self.ask(self._reported(self.life.engine.intake, self.life.senders[sender], request, events))
 
     def rows(self, query: str, *parameters: object) -> list[tuple[Any, ...]]:
         """What is committed, read past the loops."""
         return self._disk.conn.execute(query, parameters).fetchall()
+
+    async def _reported(
+        self, intake: Intake, sender: Sender, request: CallbackRequest, events: Sequence[Event]
+    ) -> None:
+        """What was answered is remembered: it must not be lost."""
+        await intake.receive(sender, request)
+        if self._alive:
+            self.invariants.reported(events)
 
     async def _answered(self, request: Coroutine[Any, Any, Any]) -> None:
         try:
@@ -178,24 +198,32 @@ class World:
         if self._alive:
             self.invariants.called(message)
 
-    async def _register(self, database: SimulatedDatabase) -> SenderId:
-        setting = SenderSetting(
-            name="main",
-            org="default",
-            channel="sms",
-            adapter="simulated",
-            in_flight_limit=self.conditions.limit,
-        )
-        _, senders = await SenderStore(database).register(["default"], [setting])
-        return senders["main"]
+    def _names(self) -> Sequence[str]:
+        return ("main", "spare") if self.conditions.spare else ("main",)
 
-    def _build(self, loop: SimulatedLoop, database: SimulatedDatabase, id: SenderId) -> Life:
-        sender, clock, ids = self._sender(id), self._clock, self._ids
+    async def _register(self, database: SimulatedDatabase) -> Mapping[str, SenderId]:
+        settings = [
+            SenderSetting(
+                name=name,
+                org="default",
+                channel="sms",
+                adapter="simulated",
+                in_flight_limit=self.conditions.limit,
+            )
+            for name in self._names()
+        ]
+        _, senders = await SenderStore(database).register(["default"], settings)
+        return senders
+
+    def _build(self, loop: SimulatedLoop, database: SimulatedDatabase, registered: Mapping[str, SenderId]) -> Life:
+        senders = {name: self._sender(name, id) for name, id in registered.items()}
+        clock, ids = self._clock, self._ids
         catalogue = Catalogue(
             orgs={"default": self.org},
             channels={"sms": SMS},
-            senders={"main": sender},
-            operations={},
+            senders=senders,
+            operations={"delete_contacts": DeleteContacts(), "restore_contacts": RestoreContacts()},
+            send_policies=(QuietHours(QuietHoursSettings(between=NIGHT)),) if self.conditions.quiet else (),
             inbound_policies=(Keywords(NoSettings()),),
             filters={},
         )
@@ -237,20 +265,21 @@ class World:
             singles,
             ConsentStore(database, ids, clock),
             ContactStore(database, ids, clock),
-            sender,
+            SenderControl(SenderStore(database), singles, clock, engine.nudge),
+            senders,
         )
 
-    def _sender(self, id: SenderId) -> Sender:
+    def _sender(self, name: str, id: SenderId) -> Sender:
         drawn = self.conditions
         capabilities = Capabilities(receipts=drawn.receipts, lookup=drawn.lookup, on_unknown=drawn.on_unknown)
         return Sender(
             id=id,
-            name="main",
+            name=name,
             org=self.org,
             channel=SMS,
             adapter_name="simulated",
-            adapter=SimulatedAdapter(self.provider, capabilities),
-            default=True,
+            adapter=SimulatedAdapter(name, self.provider, capabilities),
+            default=name == "main",
             rate=drawn.rate,
             burst=max(1.0, drawn.rate),
             daily_cap=drawn.daily_cap,

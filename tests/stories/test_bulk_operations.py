@@ -43,6 +43,20 @@ async def test_tags_are_given_to_those_who_lack_them(story: Story, schedule: Any
     assert not story.mails()
 
 
+async def test_each_is_worked_on_in_the_hours_of_their_own_zone(story: Story) -> None:
+    """Of the action's own zone only those whose zone is not known."""
+    away = (story.clock.now() + timedelta(hours=9)).strftime("%H:00"), (story.clock.now() + HOUR * 10).strftime("%H:00")
+    await story.contacts(3, time_zone="Asia/Tokyo")
+    drip = {"batch_quantity": 2, "repeat_after": "30m", "process_between": list(away), "time_zone_mode": "contact"}
+    schedule = {"mode": "drip", "time_zone": "UTC", "drip": drip}
+    recipients = {"contacts": ["m-1", "m-2", "m-3"]}
+    action = await story.create(
+        operation="add_tags", recipients=recipients, parameters={"tags": ["choir"]}, schedule=schedule
+    )
+    await story.advance(HOUR, HOUR / 4)
+    assert (await story.books(action))["counts"] == {"total": 3, "succeeded": 3}
+
+
 @pytest.mark.parametrize("schedule", [NOW, DRIP])
 async def test_attributes_are_set_and_cleared(story: Story, schedule: Any) -> None:
     await story.contacts(10, attributes={"city": "Lagos", "old": "yes"})
