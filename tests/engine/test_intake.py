@@ -109,6 +109,105 @@ async def test_tripled_shuffled_and_partly_unknown_receipts_end_as_an_oracle_say
     assert (await world.sql("SELECT count(*) FROM parked_receipts"))[0][0] == 4
 
 
+async def test_a_receipt_names_a_message_that_its_provider_had_not_named(world: World) -> None:
+    """As Kannel's: the SMSC's id comes with the report, and later ones may come with that alone."""
+    world.provider.answer = lambda message: Accepted()
+    action, (ref,) = await send(world, 1)
+    await world.call_back(Receipt(status=Status.ACCEPTED, ref=ref))
+    await world.call_back(Receipt(status=Status.SENT, ref=ref, provider_ids=("f-1",)))
+    await world.call_back(Receipt(status=Status.DELIVERED, provider_ids=("f-1",)))
+    await world.call_back(Receipt(status=Status.READ, ref=ref, provider_ids=("f-2",)))
+    await world.settle()
+    assert await world.sql("SELECT status, provider_ids FROM messages") == [(MessageStatus.READ, '["f-1"]')]
+    assert await world.states(action) == {"succeeded": 1}
+
+
+async def test_what_was_delivered_was_accepted_and_what_failed_need_not_have_been(world: World) -> None:
+    world.provider.answer = lambda message: Unknown("no answer")
+    _, refs = await send(world, 2)
+    at = world.clock.now() + timedelta(seconds=9)
+    await world.call_back(
+        Receipt(status=Status.DELIVERED, ref=refs[0], at=at), Receipt(status=Status.FAILED, ref=refs[1], at=at)
+    )
+    await world.settle()
+    rows = await world.sql("SELECT accepted_at, sent_at, delivered_at FROM messages ORDER BY id")
+    assert rows == [(to_micros(at), None, to_micros(at)), (None, None, None)]
+
+
+async def test_each_instant_is_that_of_the_first_receipt_that_says_so(world: World) -> None:
+    _, (ref,) = await send(world, 1)
+    begin = world.clock.now()
+    for status, seconds in ((Status.DELIVERED, 9), (Status.SENT, 5), (Status.SENT, 7), (Status.DELIVERED, 11)):
+        await world.call_back(
+            Receipt(status=status, ref=ref, at=begin + timedelta(seconds=seconds), reason=f"{seconds}")
+        )
+    await world.settle()
+    rows = await world.sql("SELECT accepted_at, sent_at, delivered_at, due_at FROM messages")
+    assert rows == [(to_micros(begin), *(to_micros(begin + timedelta(seconds=n)) for n in (5, 9)), None)]
+    told = await world.sql("SELECT status, detail FROM message_history WHERE kind = 'receipt' ORDER BY at")
+    assert told == [("sent", "5"), ("delivered", "9")]
+
+
+async def test_who_was_sent_to_and_never_heard_of_again_is_unconfirmed_at_the_deadline(world: World) -> None:
+    action, refs = await send(world, 2)
+    world.provider.answers = lambda question: CannotTell("not yet")
+    await world.call_back(Receipt(status=Status.SENT, ref=refs[0]), Receipt(status=Status.DELIVERED, ref=refs[1]))
+    await world.advance(timedelta(hours=23), timedelta(hours=1))
+    assert await world.states(action) == {"handed_over": 1, "succeeded": 1}
+    await world.advance(timedelta(hours=2), timedelta(hours=1))
+    assert await world.states(action) == {"succeeded": 2}
+    assert await world.sql("SELECT unconfirmed FROM action_counts WHERE action = ?", action) == [(1,)]
+
+
+async def test_a_receipt_of_an_unknown_message_gives_it_the_time_of_any_other(world: World) -> None:
+    world.provider.answer = lambda message: Unknown("no answer")
+    action, (ref,) = await send(world, 1)
+    await world.call_back(Receipt(status=Status.SENT, ref=ref))
+    world.provider.answers = lambda question: CannotTell("not yet")
+    await world.advance(timedelta(hours=23), timedelta(hours=1))
+    assert await world.states(action) == {"handed_over": 1}
+    await world.advance(timedelta(hours=2), timedelta(hours=1))
+    assert await world.states(action) == {"succeeded": 1}
+
+
+async def test_a_failure_that_is_not_the_address_s_suppresses_nobody(world: World) -> None:
+    _, (ref,) = await send(world, 1)
+    await world.call_back(Receipt(status=Status.UNDELIVERED, ref=ref, reason="mailbox full"))
+    await world.settle()
+    assert await statuses(world) == {"undelivered": 1}
+    assert await world.sql("SELECT 1 FROM opt_outs") == []
+
+
+async def test_what_receipts_change_is_published_with_why(world: World) -> None:
+    _, refs = await send(world, 3)
+    await world.call_back(
+        Receipt(status=Status.DELIVERED, ref=refs[0]),
+        Receipt(status=Status.FAILED, ref=refs[1], code=Code.BLOCKED),
+        Receipt(status=Status.UNDELIVERED, ref=refs[2]),
+        Receipt(status=Status.SENT, ref=refs[0]),
+    )
+    await world.settle()
+    rows = await world.sql(
+        "SELECT type, number, data ->> 'status', data ->> 'code' FROM events WHERE type LIKE 'message.%'"
+    )
+    assert sorted(rows) == [
+        ("message.accepted", 3, "accepted", None),
+        ("message.delivered", 1, "delivered", None),
+        ("message.failed", 1, "failed", "blocked"),
+        ("message.failed", 1, "undelivered", "undelivered"),
+    ]
+
+
+async def test_the_first_reason_of_a_failure_is_kept_whatever_is_said_after_it(world: World) -> None:
+    _, (ref,) = await send(world, 1)
+    await world.call_back(
+        Receipt(status=Status.FAILED, ref=ref, reason="first"), Receipt(status=Status.FAILED, ref=ref, reason="second")
+    )
+    await world.call_back(Receipt(status=Status.FAILED, ref=ref, reason="third"))
+    await world.settle()
+    assert await world.sql("SELECT reason FROM messages") == [("first",)]
+
+
 async def test_a_receipt_that_overtakes_the_record_of_its_message_is_merged_when_that_is_written(world: World) -> None:
     early: list[Receipt] = []
 
