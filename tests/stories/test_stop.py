@@ -5,6 +5,8 @@ from __future__ import annotations
 from datetime import timedelta
 from pathlib import Path
 
+import pytest
+
 from tests.stories.twilio import SmsStory, phone, sms_story
 
 DRIP = {"mode": "drip", "drip": {"batch_quantity": 2, "repeat_after": "1h"}}
@@ -70,8 +72,11 @@ async def test_start_lifts_it_and_is_confirmed(tmp_path: Path) -> None:
         assert (await told.story.books(again))["counts"] == {"total": 1, "succeeded": 1}
 
 
-async def test_help_is_answered_a_few_times_a_day_and_never_for_ever(tmp_path: Path) -> None:
+@pytest.mark.parametrize("known", [False, True], ids=["a stranger", "a contact"])
+async def test_help_is_answered_a_few_times_a_day_and_never_for_ever(tmp_path: Path, known: bool) -> None:
     async with sms_story(tmp_path, more=CONFIRMED_BY_US) as told:
+        if known:
+            await told.people(10)
         for _ in range(7):
             await told.replies(phone(9), "HELP")
         assert len(await confirmations(told, phone(9))) == 5
