@@ -380,6 +380,23 @@ def fails_to_look_up(self: Any) -> gateway.Capabilities:
     return gateway.Capabilities(templates=True)
 
 
+def speaks_freely(self: Any) -> Any:
+    return {"receipts": False}
+
+
+class Claims:
+    """What an adapter says that it can."""
+
+    def __init__(self, traits: dict[str, Any]) -> None:
+        self._traits = traits
+
+    def __call__(self, adapter: Any) -> gateway.Capabilities:
+        return gateway.Capabilities(**self._traits)
+
+
+NOTHING_READ = {"authenticate": gateway.Adapter.authenticate, "parse": gateway.Adapter.parse}
+
+
 async def is_always_well(self: Any) -> str | None:
     await self._ask("GET", "/v2/keeper")
     return None
@@ -393,6 +410,25 @@ TRAITS: Sequence[tuple[dict[str, Any], str, str]] = [
     ({"settings_type": Loose}, "test_its_settings_refuse_unknown_keys", "forbid_unknown_fields"),
     ({"settings_type": Loose}, "test_its_settings_hide_their_secrets", "['token']"),
     ({"capabilities": property(fails_to_look_up)}, "test_its_capabilities_have_their_methods", "no method `templates`"),
+    (
+        {"capabilities": property(speaks_freely)},
+        "test_its_capabilities_have_their_methods",
+        "not Capabilities",
+    ),
+    *(
+        ({"capabilities": property(Claims(wrong))}, "test_its_capabilities_have_their_methods", "are above 0")
+        for wrong in ({"rate": 0.0}, {"concurrency": 0}, {"receipt_deadline": timedelta()})
+    ),
+    (
+        {"capabilities": property(Claims({"receipts": True})), **NOTHING_READ},
+        "test_its_capabilities_have_their_methods",
+        "says receipts, but nothing",
+    ),
+    (
+        {"capabilities": property(Claims({})), "authenticate": gateway.Adapter.authenticate},
+        "test_its_capabilities_have_their_methods",
+        "parse is never called",
+    ),
     ({"channel": "dove"}, "test_its_names_are_those_of_its_channel", "'dove'"),
     ({"name": "The Loft"}, "test_its_names_are_those_of_its_channel", "no name"),
     ({"cost": lambda self, message: 0}, "test_refuse_and_cost_are_pure_and_answer_whatever_the_message", "from 1"),
