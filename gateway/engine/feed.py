@@ -33,6 +33,7 @@ LONG_AGO: Final = datetime(1970, 1, 1, tzinfo=UTC)
 FRESH: Final = timedelta(seconds=10)  # so long what the policies said holds: a slow sender has minutes of work ahead
 STORE_RETRY: Final = timedelta(seconds=1)  # a database that could not be read is read again after this
 FAULT_RETRY: Final = timedelta(seconds=5)  # a defect that stopped a read may strike again: not at full speed
+IN_VAIN_MAX: Final = 20  # turns in a row that grant nobody; then it reads on after a pause
 POLICY_FAILURES_MAX: Final = 5  # in a row; then the action pauses
 
 
@@ -70,6 +71,7 @@ class Feed:
         self._moved = False  # somebody was taken since it last came to rest
         self._reading: asyncio.Task[None] | None = None
         self._resumes_at: datetime | None = None  # nothing is read before
+        self._in_vain = 0
         self._log = structlog.get_logger("gateway.feed")
 
     @property
@@ -182,6 +184,19 @@ class Feed:
         self.done_with(prepared.candidate.seq)
         self.rewind(prepared.candidate.seq)
         self.waits_until(LONG_AGO)  # it may be one of those who waited
+
+    def was_granted(self, anybody: bool, now: datetime) -> None:
+        """Whether a turn granted any of those it was given.
+
+        If many in a row grant nobody, what is judged and what is granted disagree: a defect, or an action that is about
+        to be paused. Judging the same people again at full speed would mend neither.
+        """
+        self._in_vain = 0 if anybody else self._in_vain + 1
+        if self._in_vain >= IN_VAIN_MAX:
+            self._in_vain = 0
+            self.fault = f"nobody of {format_id(ACTION, self.action.id)} is granted"
+            self._resumes_at = now + FAULT_RETRY
+            self._log.warning("nobody_granted", action=format_id(ACTION, self.action.id), turns=IN_VAIN_MAX)
 
     def refill(self, now: datetime) -> None:
         """Start reading on, if little is prepared and there is something to read."""

@@ -341,16 +341,19 @@ class Lane:
             else:
                 self._singles.done_with(prepared.message)
         for wanted in batch.bulk.values():
-            self._hand_out(wanted, granted)
+            self._hand_out(wanted, granted, now)
 
-    def _hand_out(self, wanted: Sequence[Prepared], granted: Granted) -> None:
+    def _hand_out(self, wanted: Sequence[Prepared], granted: Granted, now: datetime) -> None:
+        feed = self._feed_of(wanted[0]) if wanted else None
         for prepared in wanted:
             if prepared.message in granted.messages:
                 self._workers.submit(prepared)
                 continue
-            if (feed := self._feed_of(prepared)) is not None:
+            if feed is not None:
                 feed.forget(prepared)
             self._poll_at = None  # most likely the action was paused or cancelled: look which ones still run
+        if feed is not None:
+            feed.was_granted(any(prepared.message in granted.messages for prepared in wanted), now)
 
     def _release_place(self, prepared: Prepared, decision: Decision) -> None:
         """After the commit: the place is free, and whoever goes back to pending can be read again."""

@@ -185,13 +185,14 @@ class Candidates:
 @lru_cache(maxsize=64)
 def _statement(channel: Channel, source: str, where: str, order: str, skip_duplicates: bool, wants_tags: bool) -> str:
     address = address_sql(channel)
-    duplicate = duplicate_sql(channel, address) if skip_duplicates else "0"
+    present = f"COALESCE(m.address, {address}, r.given)"  # a further attempt goes where the first one went
+    duplicate = duplicate_sql(channel, present) if skip_duplicates else "0"
     tags = "(SELECT json_group_array(tag) FROM contact_tags WHERE contact = c.id)" if wants_tags else "NULL"
     columns = [
         *("r.seq", "r.contact", "c.public_id", "r.given", "r.zone", "r.batch", "r.message", "m.attempt"),
-        *("m.created_at", "c.updated_at", "c.deleted_at IS NOT NULL", f"COALESCE(m.address, {address}, r.given)"),
+        *("m.created_at", "c.updated_at", "c.deleted_at IS NOT NULL", present),
         f"m.id IS NULL AND {is_bad_sql(channel)}",
-        opted_out_sql("a.org", ":channel", f"COALESCE(m.address, {address}, r.given)", "r.contact", ":category"),
+        opted_out_sql("a.org", ":channel", present, "r.contact", ":category"),
         *(duplicate, "m.variables", "r.variables", "c.attributes", tags),
         *(f"c.{field}" for field in SCALARS),
     ]

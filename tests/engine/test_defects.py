@@ -92,6 +92,22 @@ async def test_a_defect_while_recipients_are_read_is_told_and_loses_nobody(
     assert await world.engine.probe() is None
 
 
+async def test_people_whom_no_turn_grants_are_not_judged_again_at_full_speed(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Once two checks of duplicates read different addresses: a lane wrote a thousand turns a second for nobody."""
+    with monkeypatch.context() as disagreement, capture_logs() as logs:
+        disagreement.setattr("gateway.store.sending._eligible", lambda conn, turn, wanted: set())
+        await world.contacts(6)
+        action = await world.create(NOW)
+        assert world.provider.sent == []
+        assert "is granted" in (await world.engine.probe() or "")
+    assert [line["log_level"] for line in logs if line["event"] == "nobody_granted"] == ["warning"]
+    await world.advance(5 * SECOND)
+    assert await world.states(action) == {"succeeded": 6}
+    assert await world.engine.probe() is None
+
+
 async def test_a_hold_that_could_not_be_written_is_written_before_anything_more_is_sent(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -118,6 +118,23 @@ async def test_two_contacts_with_one_address_get_one_message(world: World) -> No
     assert await world.states(action) == {"succeeded": 1, "skipped": 2}
 
 
+async def test_who_is_tried_again_where_somebody_else_has_had_the_message_since_is_skipped(world: World) -> None:
+    """The message goes where its first attempt went, whatever the contact's address is by now."""
+    answers: Iterator[Outcome] = iter([Retry("busy", after=timedelta(hours=2)), Accepted()])
+    world.provider.by_address["c1@example.org"] = lambda message: next(answers)
+    await world.contacts(2)
+    action = await world.create(drip(quantity=1))
+    await world.change("UPDATE contacts SET email = 'moved@example.org', updated_at = updated_at + 1 WHERE id = 1")
+    await world.change("UPDATE contacts SET email = 'c1@example.org', updated_at = updated_at + 1 WHERE id = 2")
+    await world.advance(timedelta(hours=1))
+    await world.advance(timedelta(hours=2))
+    assert [message.to for message in world.provider.sent] == ["c1@example.org", "c1@example.org"]
+    assert await world.states(action) == {"succeeded": 1, "skipped": 1}
+    rows = await world.sql("SELECT seq, code FROM recipients WHERE action = ? AND state = 5", action)
+    assert rows == [(1, "duplicate_address")]
+    await world.assert_books_balance()
+
+
 async def test_a_rejection_fails_the_recipient_with_the_providers_reason(world: World) -> None:
     world.provider.by_address["c2@example.org"] = lambda message: Rejected(
         Code.INVALID_ADDRESS, "no such user", provider_code="550 5.1.1", address_dead=True
