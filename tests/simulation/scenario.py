@@ -118,7 +118,8 @@ class Scenario:
             weights = [weight for _, weight in self._happenings]
         for _ in range(chance.randint(5, EVENTS_MAX)):
             self._go_on()
-            chance.choices(happenings, weights)[0]()
+            for happening in chance.choices(happenings, weights, k=chance.choice((1, 1, 1, 3))):  # some at once
+                happening()
         self._end_well()
         world.invariants.compare()
         world.invariants.check_reports()
@@ -413,7 +414,7 @@ class Scenario:
     def _operate(self) -> None:
         """Many contacts are deleted, or come back, by one operation."""
         recipients = RecipientsRequest(contacts=sorted({self._person() for _ in range(3)}))
-        operation = self._chance.choice(("delete_contacts", "restore_contacts"))
+        operation = self._chance.choice(("delete_contacts", "restore_contacts", "restore_contacts"))
         request = ActionRequest(operation=operation, recipients=recipients, schedule=self._schedule())
         self.world.ask(self.world.life.actions.create(OPERATOR, request))
 
@@ -428,7 +429,7 @@ def _conditions(chance: random.Random) -> Conditions:
         faults=chance.choice((0.0, 0.0, 0.02)),
         trouble=chance.choice((0.0, 0.1, 0.4)),
         limit=chance.randint(1, 4),
-        rate=chance.choice((1e6, 1e6, 0.5)),
+        rate=chance.choice((1e6, 1e6, 0.5, 0.02)),
         daily_cap=chance.choice((None, None, None, 4)),
         zone=chance.choice(("UTC", "UTC", "America/New_York")),
         spare=chance.random() < 0.3,

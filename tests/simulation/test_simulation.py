@@ -17,7 +17,7 @@ from tests.simulation.disk import Disk
 from tests.simulation.forecasts import compare
 from tests.simulation.scenario import simulate
 
-SEEDS: Final = range(300)
+SEEDS: Final = range(200)
 FORECASTS: Final = range(40)
 
 
