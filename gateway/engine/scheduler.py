@@ -85,8 +85,9 @@ class Scheduler:
 
     async def _plan(self, look: ActionLook, schedule: Schedule, now: datetime) -> None:
         """Take back what a closed window left over; then do the schedule's next step."""
-        if look.last is not None and look.last.untried and _window_closed(schedule, now):
-            await self._releases.take_back(look, now)
+        left_over = look.last is not None and look.last.untried > 0 and _window_closed(schedule, now)
+        # Who is in flight stays where he is: looking again and again would not change that.
+        if left_over and await self._releases.take_back(look, now):
             await self._releases.wait(look, now, None, None)
             return
         # Who is tried again comes back chunk by chunk; a batch released meanwhile would have the wrong size.
@@ -200,7 +201,7 @@ def _taken_back_at(look: ActionLook, schedule: Schedule, now: datetime) -> datet
     """When those of the last batch who were not tried by then go back."""
     if look.last is None or not look.last.untried or schedule.drip is None or schedule.drip.time_zone_mode == "contact":
         return None
-    return closes_at(schedule, now, None)
+    return closes_at(schedule, now, None) if claimable(schedule, now, None) else None
 
 
 def _earlier(one: datetime | None, other: datetime | None) -> datetime | None:

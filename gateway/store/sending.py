@@ -128,7 +128,9 @@ def _record_recipients(
             seqs,
         ),
     )
-    if ruling.event is RecipientEvent.RETURN:  # of a cancelled action nobody waits: the sweeper goes back for them
+    if ruling.event is RecipientEvent.RETURN:
+        moves.look(action)  # the window may have closed meanwhile
+        # Of a cancelled action nobody waits: the sweeper goes back for them.
         conn.execute(
             "UPDATE bulk_actions SET work_position = iif(work IS NULL, :behind, min(work_position, :behind)), "
             "work = 'cancel' WHERE id = :action AND status = 'cancelled' AND work IS NOT 'snapshot'",

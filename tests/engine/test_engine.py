@@ -449,6 +449,20 @@ async def test_a_window_that_closes_takes_back_who_was_not_tried(
     await world.kill()
 
 
+async def test_who_is_in_flight_when_the_window_closes_keeps_the_scheduler_from_nothing_else(world: World) -> None:
+    """It looked again and again, as fast as it could, until the provider had answered."""
+    world.provider.gate = asyncio.Event()
+    await world.contacts(3)
+    action = await world.create(drip(quantity=2, process_between=parse_window(("08:00", "08:30"))))
+    await world.advance(timedelta(minutes=40))
+    assert await world.states(action) == {"in_flight": 2, "pending": 1}
+    world.provider.answer = lambda message: Misconfigured("bad password")
+    world.provider.gate.set()
+    await world.settle()
+    assert await world.states(action) == {"pending": 3}
+    assert await world.sql("SELECT pending, unreleased FROM action_counts") == [(3, 3)]
+
+
 async def test_who_is_refused_while_their_batch_is_taken_back_is_judged_anew_with_the_next(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -96,7 +96,19 @@ class Provider:
             self.leaves(sender, message)
             return Accepted((f"p-{message.ref}",))
         kind = self.chance.choice(
-            ("retry", "retry_sender", "rejected", "opted_out", "misconfigured", "action", "unknown", "raises", "unsent")
+            (
+                "retry",
+                "retry",
+                "retry",
+                "retry_sender",
+                "rejected",
+                "opted_out",
+                "misconfigured",
+                "action",
+                "unknown",
+                "raises",
+                "unsent",
+            )
         )
         if kind in ("unknown", "raises", "retry") and self.chance.random() < 0.5:
             self.leaves(sender, message)
