@@ -6,6 +6,7 @@ import shutil
 import sqlite3
 from collections.abc import AsyncIterator, Sized
 from typing import Any, Final, NamedTuple
+from urllib.parse import urlsplit
 
 import click
 
@@ -14,6 +15,7 @@ from gateway.configured import read_plugins
 from gateway.contract import Adapter
 from gateway.engine.holds import check as check_adapter
 from gateway.errors import GatewayError
+from gateway.http.hosts import is_ours
 from gateway.installation import Installation
 from gateway.store.verify import verify
 
@@ -98,6 +100,7 @@ async def _findings(installation: Installation) -> AsyncIterator[Finding]:
         "there are some" if keys else "there is none",
         "Make one: gateway key create --name NAME --permission P ...",
     )
+    yield _public_url(installation.config.server.public_url)
     yield Finding("SQLite", sqlite3.sqlite_version_info >= (3, 38), sqlite3.sqlite_version, "Install a newer SQLite.")
     for sender in installation.catalogue.senders.values():
         answer = await _ask(sender.adapter)
@@ -107,6 +110,18 @@ async def _findings(installation: Installation) -> AsyncIterator[Finding]:
             answer or "its provider answers",
             f"Mend it in [senders.{sender.name}] or at the provider; the daemon goes on by itself.",
         )
+
+
+def _public_url(url: str | None) -> Finding:
+    if url is None:
+        return Finding("public URL", True, "none: mails carry no link to leave by, and no receipts come")
+    host = urlsplit(url).hostname or ""
+    return Finding(
+        "public URL",
+        not is_ours(host, frozenset({"localhost"})),
+        url,
+        "Only this machine can open it: set [server] public_url to where people and providers reach it, or leave it out.",
+    )
 
 
 async def _ask(adapter: Adapter[Any]) -> str | None:

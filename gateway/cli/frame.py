@@ -67,6 +67,7 @@ def framed(command: Callable[..., Coroutine[Any, Any, None]]) -> Callable[..., N
         envvar="GATEWAY_CONFIG",
         default=Path("gateway.toml"),
         show_default=True,
+        is_eager=True,
         help="The configuration file; also $GATEWAY_CONFIG.",
     )
     @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")

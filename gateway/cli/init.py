@@ -17,7 +17,7 @@ _FILE: Final = """\
 
 [server]
 listen = "127.0.0.1:8080"        # host:port or unix:/path; loopback unless a proxy stands before it
-public_url = "http://127.0.0.1:8080"
+{public_url}
 
 [store]
 url = "sqlite:gateway.db"        # beside this file
@@ -39,10 +39,16 @@ rate = "50/s"                    # what the relay allows
 """
 
 
+_NO_PUBLIC_URL: Final = (
+    '# public_url = "https://gateway.example.org"   # links to leave by lead there, and receipts come there'
+)
+
+
 class _Asked(click.Option):
     """A question to whoever sits at the terminal; with `--yes` to nobody."""
 
     def prompt_for_value(self, ctx: click.Context) -> Any:
+        _must_be_free(ctx.params["config_file"])  # before anybody answers in vain
         if ctx.params["yes"]:
             default = self.get_default(ctx)
             if not isinstance(default, str | int):  # click's own word for none is another one in each version
@@ -97,6 +103,13 @@ class _Asked(click.Option):
 @click.option(
     "--region", cls=_Asked, default="", prompt="Country of national phone numbers (empty for none)", help="Such as NG."
 )
+@click.option(
+    "--public-url",
+    cls=_Asked,
+    default="",
+    prompt="Address of the gateway on the internet (empty for none yet)",
+    help="Such as https://gateway.example.org: links to leave by lead there, and receipts come there.",
+)
 @framed
 async def init(
     frame: Frame,
@@ -110,10 +123,10 @@ async def init(
     from_address: str,
     time_zone: str,
     region: str,
+    public_url: str,
 ) -> None:
     """Write a commented gateway.toml, check it, and print the first API key. Asks for what is not given."""
-    if frame.config_file.exists():
-        fail(f"{frame.config_file} exists already: edit it, or choose another file with --config.")
+    _must_be_free(frame.config_file)
     login = ""
     if username:
         login = (
@@ -121,6 +134,7 @@ async def init(
         )
     text = _FILE.format(
         time_zone=time_zone,
+        public_url=f'public_url = "{public_url}"' if public_url else _NO_PUBLIC_URL,
         region=f'default_region = "{region}"' if region else '# default_region = "NG"      # of national phone numbers',
         sender=sender,
         channel=channel,
@@ -131,6 +145,11 @@ async def init(
         from_address=from_address.replace("\\", "\\\\").replace('"', '\\"'),
     )
     await _write_checked(frame, text)
+
+
+def _must_be_free(file: Path) -> None:
+    if file.exists():
+        fail(f"{file} exists already: edit it, or choose another file with --config.")
 
 
 async def _write_checked(frame: Frame, text: str) -> None:

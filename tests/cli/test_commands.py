@@ -104,23 +104,28 @@ def test_init_writes_a_checked_file_and_the_first_key(tmp_path: Path) -> None:
         "Africa/Lagos",
         "--region",
         "NG",
+        "--public-url",
+        "https://gateway.example",
     ]
     made = CliRunner().invoke(main, ["init", *options, "--json", "--config", str(file)])
     assert made.exit_code == 0, made.output
     assert json.loads(made.stdout)["key"].startswith("gwk_")
     checked = CliRunner().invoke(main, ["check", "--json", "--config", str(file)])
     assert json.loads(checked.stdout)["senders"] == ["mail"]
-    again = CliRunner().invoke(main, ["init", *options, "--config", str(file)])
-    assert again.exit_code == 1
-    assert "exists already" in again.output
+    assert 'public_url = "https://gateway.example"' in file.read_text()
+    for given in (options, []):  # the second would have to ask, and does not
+        again = CliRunner().invoke(main, ["init", *given, "--config", str(file)])
+        assert (again.exit_code, again.output.count("\n")) == (1, 1)
+        assert "exists already" in again.output
 
 
 def test_init_asks_for_what_it_is_not_told(tmp_path: Path) -> None:
     file = tmp_path / "gateway.toml"
-    answers = "email\nmail\n127.0.0.1\n25\nnone\n\nnews@grace.example\nUTC\n\n"
+    answers = "email\nmail\n127.0.0.1\n25\nnone\n\nnews@grace.example\nUTC\n\n\n"
     made = CliRunner().invoke(main, ["init", "--config", str(file)], input=answers)
     assert made.exit_code == 0, made.output
     assert 'from = "news@grace.example"' in file.read_text()
+    assert "# public_url = " in file.read_text()  # nobody is sent a link to this machine
 
 
 def test_init_asks_nothing_when_it_is_told_not_to(tmp_path: Path) -> None:
@@ -145,7 +150,7 @@ def test_init_with_nobody_to_ask_says_what_to_do(tmp_path: Path) -> None:
 
 def test_init_with_a_wrong_answer_leaves_nothing_behind(tmp_path: Path) -> None:
     file = tmp_path / "gateway.toml"
-    answers = "email\nmail\n127.0.0.1\n25\nnone\n\nnews@grace.example\nMars/Phobos\n\n"
+    answers = "email\nmail\n127.0.0.1\n25\nnone\n\nnews@grace.example\nMars/Phobos\n\n\n"
     made = CliRunner().invoke(main, ["init", "--config", str(file)], input=answers)
     assert made.exit_code == 1
     assert "Mars/Phobos" in made.output
