@@ -48,11 +48,12 @@ async def list_(frame: Frame, org: str | None, statuses: tuple[str, ...]) -> Non
             view.operation,
             view.status.value,
             f"{view.counts.succeeded} of {view.counts.total}",
-            view.wait_reason or view.pause_reason,
+            view.counts.unknown or None,
+            view.wait_reason or view.pause_reason or ("receipts" if view.status is ActionStatus.DELEGATED else None),
         )
         for view in views
     ]
-    columns = ("id", "label", "operation", "status", "succeeded", "waits for")
+    columns = ("id", "label", "operation", "status", "succeeded", "unknown", "waits for")
     frame.show([show_action(view) for view in views], lambda: table("Bulk actions", columns, rows))
 
 

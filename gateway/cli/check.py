@@ -120,7 +120,7 @@ def _public_url(url: str | None) -> Finding:
         "public URL",
         not is_ours(host, frozenset({"localhost"})),
         url,
-        "Only this machine can open it: set [server] public_url to where people and providers reach it, or leave it out.",
+        "Only this machine can open it: set [server] public_url to where others reach the gateway, or leave it out.",
     )
 
 

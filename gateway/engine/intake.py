@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Final
 
 import structlog
@@ -34,6 +34,7 @@ BATCH_MAX: Final = 256  # callbacks read and applied in one transaction
 REMEMBERED_MAX: Final = 5_000  # stored and not applied yet, in memory; beyond that they are read back from the store
 GATHER_SECONDS: Final = 0.01  # while they keep coming, wait for company: a transaction costs as much as many receipts
 STORE_RETRY: Final = timedelta(seconds=1)
+TELL_REFUSED_EVERY: Final = timedelta(minutes=1)
 RUN_METHOD: Final = "RUN"  # of a callback that an adapter's `run` delivered
 
 
@@ -107,6 +108,7 @@ class Intake:
         self._released = released
         self._remembered: deque[Reading] = deque(maxlen=REMEMBERED_MAX)
         self._stopped: deque[tuple[SenderId, TemplateChange]] = deque()  # templates whose users are not all paused yet
+        self._refused: dict[SenderId, tuple[datetime, int]] = {}  # when it was last told of, and how many since then
         self._look_back = True  # rows of an earlier process, or more than are remembered
         self._nudge = asyncio.Event()
         self._senders = {sender.id: sender for sender in catalogue.senders.values()}
@@ -138,10 +140,20 @@ class Intake:
             return genuine
         if not genuine:
             self._metrics.called_back(sender.name, "refused")
-            self._log.warning("callback_refused", sender=sender.name)
+            self._tell_refused(sender)
             return None
         await self._keep(sender, request)
         return self._answer(sender, request)
+
+    def _tell_refused(self, sender: Sender) -> None:
+        """Once in a while, with their number: anybody on the internet can send forged ones, and fill the log by them."""
+        now = self._clock.now()
+        told_at, untold = self._refused.get(sender.id, (None, 0))
+        if told_at is not None and abs(now - told_at) < TELL_REFUSED_EVERY:
+            self._refused[sender.id] = (told_at, untold + 1)
+            return
+        self._refused[sender.id] = (now, 0)
+        self._log.warning("callback_refused", sender=sender.name, refused=untold + 1)
 
     def deliverer(self, sender: Sender) -> Deliver:
         """What an adapter's `run` delivers through."""

@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Mapping
 from datetime import timedelta
 
 import pytest
+from structlog.testing import capture_logs
 
 from gateway.contract import (
     Absent,
@@ -683,3 +684,12 @@ def _ref(message: int) -> str:
 def _id(ref: str) -> MessageId | None:
     number = parse_id("msg", ref)
     return None if number is None else MessageId(number)
+
+
+async def test_forged_callbacks_are_told_of_once_a_minute_with_their_number(world: World) -> None:
+    with capture_logs() as logs:
+        for _ in range(50):
+            assert await world.call_back(body=b"forged") is None
+        world.clock.advance(timedelta(minutes=1))
+        assert await world.call_back(body=b"forged") is None
+    assert [line["refused"] for line in logs if line["event"] == "callback_refused"] == [1, 50]
