@@ -146,7 +146,7 @@ class Intake:
         return self._answer(sender, request)
 
     def _tell_refused(self, sender: Sender) -> None:
-        """Once in a while, with their number: anybody on the internet can send forged ones, and fill the log by them."""
+        """Once in a while, with their number: anybody can send forged ones, and would fill the log by them."""
         now = self._clock.now()
         told_at, untold = self._refused.get(sender.id, (None, 0))
         if told_at is not None and abs(now - told_at) < TELL_REFUSED_EVERY:

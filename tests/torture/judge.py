@@ -60,6 +60,13 @@ class Judge:
         self._tally.contradicted += 1
         self._fault(f"contradicted: {sentence}")
 
+    def _count(self, received: int, state: str, code: str | None) -> None:
+        if received:
+            self._tally.reached += 1
+        else:
+            why = "failed" if state in ("undelivered", "bounced") else state
+            self._tally.unreached["skipped" if code == "opted_out" else why] += 1
+
     # ---- recipients -----------------------------------------------------------------------------------------------
 
     def _judge_action(self, action: Asked, books: Books) -> None:
@@ -89,6 +96,7 @@ class Judge:
         address, state, code = row["address"], row["state"], row["code"]
         received, may = self._received[action.tag, address], action.may[address]
         name = f"{address} of {action.tag} is {state}, {code}, received {received} times of {may}"
+        self._count(received, state, code)
         if state == "unknown":
             self._judge_unknown(action, name)
         elif not self._may_be(action, address, state, code):
@@ -141,6 +149,7 @@ class Judge:
         message = books.singles[single.tag]
         status, received = message["status"], self._received[single.tag, address]
         name = f"{single.tag} to {address} is {status}, {message['code']}, received {received} times"
+        self._count(received, status, message["code"])
         left = message["code"] == "opted_out" and self._has_left(address)
         if status == "unknown":
             if self._scenario.on_unknown == "resend" or message["id"] not in books.ambiguous:

@@ -15,11 +15,19 @@ from tests.torture.plan import W
 from tests.torture.tally import Tally
 
 FAULTS_SHOWN: Final = 60
+
+
+def _unreached(tally: Tally) -> str:
+    return " / ".join(f"{tally.unreached[state]:,}" for state in ("cancelled", "skipped", "failed", "unknown"))
+
+
 ROWS: Final[Sequence[tuple[str, Callable[[Tally], str]]]] = (
     ("kills", lambda tally: f"{tally.kills:,}"),
     ("  at random instants", lambda tally: f"{tally.random_kills:,}"),
     *((f"  at {point}", lambda tally, point=point: f"{tally.named_kills[point]:,}") for point in POINTS),
     ("messages asked for", lambda tally: f"{tally.asked:,}"),
+    ("  reached their reader", lambda tally: f"{tally.reached:,}"),
+    ("  not: cancelled, left, failed, unknown", _unreached),
     ("messages received by the provider", lambda tally: f"{tally.received:,}"),
     ("lost (must be 0)", lambda tally: f"{tally.lost:,}"),
     ("duplicated", lambda tally: f"{tally.duplicated:,}"),

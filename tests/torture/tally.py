@@ -16,6 +16,8 @@ class Tally:
     named_kills: Counter[str] = field(default_factory=Counter)
     missed: int = 0  # named points that were not passed in time: killed all the same
     asked: int = 0  # messages: a recipient of an action, or a single one
+    reached: int = 0  # of them: those whom the provider received it for, once or more often
+    unreached: Counter[str] = field(default_factory=Counter)  # the others, by their state
     received: int = 0
     lost: int = 0
     duplicated: int = 0
@@ -41,11 +43,11 @@ class Tally:
     def add(self, other: Tally) -> None:
         """Another run."""
         for name in (
-            "runs", "random_kills", "missed", "asked", "received", "lost", "duplicated", "ambiguous", "listed",
-            "resolved", "contradicted", "unbalanced", "looks", "too_late",
+            "runs", "random_kills", "missed", "asked", "reached", "received", "lost", "duplicated", "ambiguous",
+            "listed", "resolved", "contradicted", "unbalanced", "looks", "too_late",
         ):  # fmt: skip
             setattr(self, name, getattr(self, name) + getattr(other, name))
-        for counter in ("named_kills", "silences", "late"):
+        for counter in ("named_kills", "silences", "late", "unreached"):
             getattr(self, counter).update(getattr(other, counter))
         for most in ("ambiguous_most", "late_most"):
             setattr(self, most, max(getattr(self, most), getattr(other, most)))

@@ -82,6 +82,14 @@ DONE = (row(ADA, "succeeded"), row(BOB, "succeeded"))
 def test_three_records_that_agree_are_acquitted() -> None:
     tally = judged(*DONE, sent=BOTH)
     assert (tally.faults, tally.asked, tally.received, tally.lost) == ([], 2, 2, 0)
+    assert (tally.reached, tally.unreached) == (2, Counter())
+
+
+def test_whoever_was_not_reached_is_counted_by_why() -> None:
+    ledger = Ledger(starts=[0], opted_out={BOB})
+    tally = judged(row(ADA, "cancelled"), row(BOB, "skipped", "opted_out"), sent=(), cancelled=True, ledger=ledger)
+    assert (tally.faults, tally.reached) == ([], 0)
+    assert tally.unreached == {"cancelled": 1, "skipped": 1}
 
 
 @pytest.mark.parametrize(
