@@ -70,6 +70,10 @@ def compare(seed: int, disk: Disk) -> Compared:
         schedule = _schedule(chance, world.timeline.wall)
         action = _do(world, world.life.actions.create(OPERATOR, _request(schedule))).id
         world.settle()
+        if world.invariants.last.bulk_actions[action,].status == "queued" and chance.random() < 0.5:
+            other = world.timeline.wall + timedelta(minutes=chance.choice((0, 3, 45, 600)))
+            patch = {"schedule": {"start_at": other.isoformat()}}
+            _do(world, world.life.actions.edit(OPERATOR, action, patch, lambda revision: None))
         asked = _run_on(world, action, chance)
         batches = sorted(batch for batch in world.invariants.last.batches.values() if batch.action == action)
     finally:

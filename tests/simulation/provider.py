@@ -117,7 +117,7 @@ class Provider:
     def _say(self, sender: str, kind: str) -> Outcome:
         match kind:
             case "retry":
-                return Retry("busy", after=self.chance.choice((None, timedelta(seconds=5))))
+                return Retry("busy", after=self.chance.choice((None, timedelta(seconds=5), timedelta(minutes=20))))
             case "retry_sender":
                 return Retry("too fast", after=timedelta(seconds=self.chance.choice((1, 90))), scope="sender")
             case "rejected":

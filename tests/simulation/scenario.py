@@ -116,8 +116,11 @@ class Scenario:
         weights = [weight * chance.choice((0, 0, 1, 1, 6)) for _, weight in self._happenings]
         if not any(weights):
             weights = [weight for _, weight in self._happenings]
+        prompt = chance.choice((0.0, 0.0, 0.8))  # how often the provider reports without being asked to
         for _ in range(chance.randint(5, EVENTS_MAX)):
             self._go_on()
+            if chance.random() < prompt:
+                self._report()
             for happening in chance.choices(happenings, weights, k=chance.choice((1, 1, 1, 3))):  # some at once
                 happening()
         self._end_well()
