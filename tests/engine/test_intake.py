@@ -289,6 +289,24 @@ async def test_receipts_of_an_attempt_that_was_to_be_repeated_end_alike_in_any_o
     assert await world.sql("SELECT 1 FROM parked_receipts") == []
 
 
+async def test_good_news_spares_an_attempt_that_is_prepared_already(
+    database: Database, clock: FakeClock, ids: IdSequence
+) -> None:
+    """It waits for a token; its recipient is asked about again when the intent is written."""
+    world = World(database, clock, ids, capabilities=Capabilities(receipts=True), rate=1 / 60, burst=2.0)
+    await world.start()
+    world.provider.answer = lambda message: Retry("busy", after=timedelta(seconds=1))
+    action, refs = await send(world, 2)
+    await world.advance(timedelta(seconds=20), timedelta(seconds=10))
+    assert await world.states(action) == {"pending": 2}
+    world.provider.answer = named
+    await world.call_back(Receipt(status=Status.DELIVERED, ref=refs[0]))
+    await world.advance(timedelta(minutes=3), timedelta(seconds=30))
+    assert Counter(message.ref for message in world.provider.sent) == {refs[0]: 1, refs[1]: 2}
+    assert await world.states(action) == {"succeeded": 1, "handed_over": 1}
+    await world.kill()
+
+
 async def test_bad_news_alone_of_an_attempt_that_is_to_be_repeated_changes_nothing(world: World) -> None:
     world.provider.answer = lambda message: Retry("busy", after=timedelta(minutes=1))
     action, (ref,) = await send(world, 1)
