@@ -17,6 +17,17 @@ COLUMNS: Final = tuple(state.label for state in RecipientState)
 PROGRESS_MICROSECONDS: Final = 5_000_000  # an action tells how far it has come at most this often
 
 
+_IN_EACH: Final = ", ".join(f"COALESCE(sum(state = {state.value}), 0)" for state in RecipientState)
+
+
+def counted(conn: sqlite3.Connection, action: int) -> list[int]:
+    """How many recipients of the action are in each state, by the rows themselves; a third of a second a million.
+
+    One pass: GROUP BY would keep all of them in memory to sort them, which is 45 MB a million.
+    """
+    return list(conn.execute(f"SELECT {_IN_EACH} FROM recipients WHERE action = ?", (action,)).fetchone())
+
+
 @dataclass(slots=True)
 class Moves:
     """What one transaction does to recipients. Not shared between transactions."""

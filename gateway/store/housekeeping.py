@@ -9,7 +9,7 @@ from typing import Final
 
 from gateway.core.ids import ACTION, ActionId, format_id
 from gateway.store.codec import from_micros, to_micros
-from gateway.store.counters import COLUMNS, look
+from gateway.store.counters import COLUMNS, counted, look
 from gateway.store.database import Database
 
 IDEMPOTENCY_KEPT: Final = timedelta(hours=24)  # what the API promises
@@ -103,14 +103,7 @@ def _drifted(conn: sqlite3.Connection) -> tuple[ActionId, ...]:
         f"SELECT a.id, {', '.join(f'n.{column}' for column in COLUMNS)} FROM bulk_actions AS a "
         "JOIN action_counts AS n ON n.action = a.id WHERE a.status IN ('queued', 'processing', 'delegated', 'paused')"
     ).fetchall()
-    return tuple(ActionId(id) for id, *kept in open_actions if _counted(conn, id) != kept)
-
-
-def _counted(conn: sqlite3.Connection, action: int) -> list[int]:
-    rows = dict(
-        conn.execute("SELECT state, count(*) FROM recipients WHERE action = ? GROUP BY state", (action,)).fetchall()
-    )
-    return [rows.get(state, 0) for state in range(len(COLUMNS))]
+    return tuple(ActionId(id) for id, *kept in open_actions if counted(conn, id) != kept)
 
 
 def _repair_all(conn: sqlite3.Connection) -> None:
@@ -120,5 +113,5 @@ def _repair_all(conn: sqlite3.Connection) -> None:
 
 def _repair(conn: sqlite3.Connection, action: ActionId) -> None:
     assignments = ", ".join(f"{column} = ?" for column in COLUMNS)
-    conn.execute(f"UPDATE action_counts SET {assignments} WHERE action = ?", (*_counted(conn, action), action))
+    conn.execute(f"UPDATE action_counts SET {assignments} WHERE action = ?", (*counted(conn, action), action))
     look(conn, action)  # what it waited for may have happened long ago, hidden by the wrong count

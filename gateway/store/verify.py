@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from gateway.core.ids import ACTION, format_id
-from gateway.store.counters import COLUMNS
+from gateway.store.counters import COLUMNS, counted
 from gateway.store.database import Database
 
 
@@ -56,19 +56,18 @@ def _verify(conn: sqlite3.Connection) -> Verification:
 
 def _verify_action(conn: sqlite3.Connection, action: int, faults: list[str]) -> int:
     name = format_id(ACTION, action)
-    rows = conn.execute("SELECT state, count(*) FROM recipients WHERE action = ? GROUP BY state", (action,)).fetchall()
-    counted = dict.fromkeys(COLUMNS, 0) | {COLUMNS[state]: number for state, number in rows}
+    present = dict(zip(COLUMNS, counted(conn, action), strict=True))
     kept = _counters(conn, "action_counts WHERE action = ?", (action,))
-    faults += _differences(name, counted, kept)
+    faults += _differences(name, present, kept)
     (unreleased,) = conn.execute("SELECT unreleased FROM action_counts WHERE action = ?", (action,)).fetchone()
     released = conn.execute(
         "SELECT COALESCE(sum(pending), 0) FROM batches WHERE action = ?",
         (action,),
     ).fetchone()[0]
-    if unreleased + released != counted["pending"]:
+    if unreleased + released != present["pending"]:
         faults.append(
             f"{name}: {unreleased} unreleased and {released} released recipients wait, "
-            f"but {counted['pending']} are pending"
+            f"but {present['pending']} are pending"
         )
     below = " OR ".join(f"{column} < 0" for column in COLUMNS)
     for (number,) in conn.execute(f"SELECT number FROM batches WHERE action = ? AND ({below})", (action,)):
@@ -77,9 +76,9 @@ def _verify_action(conn: sqlite3.Connection, action: int, faults: list[str]) -> 
         f"SELECT {', '.join(f'sum({column})' for column in COLUMNS)} FROM batches WHERE action = ?", (action,)
     ).fetchone()
     for column, number in zip(COLUMNS, batches, strict=True):
-        if (number or 0) > counted[column]:
-            faults.append(f"{name}: its batches count {number} {column}, the action has {counted[column]}")
-    return sum(counted.values())
+        if (number or 0) > present[column]:
+            faults.append(f"{name}: its batches count {number} {column}, the action has {present[column]}")
+    return sum(present.values())
 
 
 def _counters(conn: sqlite3.Connection, source: str, parameters: tuple[Any, ...]) -> dict[str, int]:
