@@ -188,7 +188,7 @@ def attempt(source: str) -> str:
     return "/".join(sorted(ends))
 
 
-TRIES_MAX: Final = 8
+TRIES_MAX: Final = 25
 PLENTY_MILLISECONDS: Final = 25.0  # half of what is allowed: a case above that is tried again
 
 

@@ -28,6 +28,7 @@ from gateway.testing.smtp_server import Mail, SmtpServer
 
 MONDAY = datetime(2026, 6, 1, 8, 0, tzinfo=UTC)  # when every story begins
 QUIET_ROUNDS = 10  # round trips to the store in which nothing may move any more
+RESTING_ROUNDS = 80  # a rest of the sweeper is at most 50 ms
 ROUNDS_MAX = 2_000  # the bound of every wait
 
 PUBLIC_URL = "https://gateway.example"  # where providers believe to call back; their simulators know the real address
@@ -236,7 +237,8 @@ class Story:
             busy = now[0] > 0
             quiet = quiet + 1 if now == before and not busy else 0
             before = now
-            if quiet == QUIET_ROUNDS:
+            swept = any(work is not None for _, _, work, *_ in now[2])  # and perhaps at rest between two chunks
+            if quiet == (RESTING_ROUNDS if swept else QUIET_ROUNDS):
                 return
         raise AssertionError(f"the gateway does not come to rest: {before}")
 
