@@ -57,7 +57,8 @@ class Feed:
         self.refused: list[RefusedRecipient] = []
         self.deferred: list[DeferredRecipient] = []
         self.policy_fault: PolicyFailed | None = None
-        self.fault: str | None = None  # why nobody can be read, as a sentence; until a read succeeds
+        self._unread: str | None = None  # why nobody can be read, as a sentence; until a read succeeds
+        self._ungranted: str | None = None  # that nobody is granted; until somebody is
         self._policy_failures = 0
         self._sender = sender
         self._gatekeeper = gatekeeper
@@ -73,6 +74,11 @@ class Feed:
         self._resumes_at: datetime | None = None  # nothing is read before
         self._in_vain = 0
         self._log = structlog.get_logger("gateway.feed")
+
+    @property
+    def fault(self) -> str | None:
+        """For readiness: why it does not go on, as a sentence."""
+        return self._unread or self._ungranted
 
     @property
     def dripped(self) -> bool:
@@ -192,9 +198,10 @@ class Feed:
         to be paused. Judging the same people again at full speed would mend neither.
         """
         self._in_vain = 0 if anybody else self._in_vain + 1
+        self._ungranted = None if anybody else self._ungranted
         if self._in_vain >= IN_VAIN_MAX:
             self._in_vain = 0
-            self.fault = f"nobody of {format_id(ACTION, self.action.id)} is granted"
+            self._ungranted = f"nobody of {format_id(ACTION, self.action.id)} is granted"
             self._resumes_at = now + FAULT_RETRY
             self._log.warning("nobody_granted", action=format_id(ACTION, self.action.id), turns=IN_VAIN_MAX)
 
@@ -228,7 +235,7 @@ class Feed:
         except Exception as exc:  # noqa: BLE001
             self._note_fault(exc, now)
         else:
-            self.fault = None
+            self._unread = None
         finally:
             self._reading = None
             self._wake()
@@ -236,7 +243,7 @@ class Feed:
     def _note_fault(self, exc: Exception, now: datetime) -> None:
         """A defect, ours or a plugin's: everybody who waits is read again after a pause, until it is gone."""
         action = format_id(ACTION, self.action.id)
-        self.fault = f"the recipients of {action} cannot be read: {type(exc).__name__}"
+        self._unread = f"the recipients of {action} cannot be read: {type(exc).__name__}"
         self._resumes_at = now + FAULT_RETRY
         self.rewind()
         self.waits_until(LONG_AGO)
