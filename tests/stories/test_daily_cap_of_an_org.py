@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 from tests.stories.conftest import Story, story_in
 
@@ -35,19 +36,34 @@ async def test_two_senders_do_not_exceed_the_cap_together(tmp_path: Path) -> Non
         await story.advance(2 * SECOND, SECOND)
         assert story.mails().total() == 20
         for action in (first, second):
-            books = await story.books(action)
+            books = await waiting(story, action)
             assert (books["wait_reason"], books["next_batch_at"]) == ("daily_cap", MIDNIGHT)
         limits = (await story.get("/v1/me"))["limits"]
         assert limits["messages"] == {"daily_cap": 20, "sent_today": 20, "left": 0, "resets_at": MIDNIGHT}
         assert sum(sender["sent_today"] for sender in limits["senders"]) == 20
 
         await story.advance_to("2026-06-02T12:00Z", HOUR)
+        for _ in range(20):
+            if story.mails().total() == 40:
+                break
+            await story.advance(SECOND, SECOND)  # a lane that lost its places to the other one looks again by then
         assert story.mails().total() == 40
         for day in range(3, 7):
             before = story.mails().total()
             await story.advance_to(f"2026-06-0{day}T12:00Z", HOUR)
             assert story.mails().total() - before <= 20
         assert story.mails() == {f"{id}@example.org": 2 for id in people}
+
+
+async def waiting(story: Story, action: str) -> dict[str, Any]:
+    """The action once it says what it waits for: that is looked at once a second."""
+    books = await story.books(action)
+    for _ in range(20):
+        if books["wait_reason"] is not None:
+            break
+        await story.advance(SECOND, SECOND)
+        books = await story.books(action)
+    return books
 
 
 async def test_a_restart_does_not_begin_the_day_anew(tmp_path: Path) -> None:
