@@ -6,9 +6,8 @@ import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from bench.measuring import cpu_seconds, free_port, import_contacts, peak_memory_mb, watch
+from bench.measuring import cpu_seconds, free_port, import_contacts, peak_memory_mb, send_to_all, watch
 from bench.smtp import CONCURRENCY, HTML, TEXT
 from gateway.core.template import Renderer
 from tests.processes import GatewayProcess
@@ -37,16 +36,9 @@ async def measure_engine(recipients: int) -> EngineFigures:
         async with installation as gateway:
             await gateway.start()
             await import_contacts(gateway, recipients)
-            message: dict[str, Any] = {"channel": "email", "subject": "Sunday, {{ first_name }}"}
-            message |= {"body": TEXT, "html": HTML}
+            message = {"channel": "email", "subject": "Sunday, {{ first_name }}", "body": TEXT, "html": HTML}
             cpu, started = cpu_seconds(gateway.pid), time.perf_counter()
-            status, action = await gateway.call(
-                "POST",
-                "/v1/bulk-actions",
-                {"operation": "send_message", "recipients": {"all": True}, "message": message},
-            )
-            assert status == 201, action
-            seen = await watch(gateway, action["id"], started)
+            seen = await watch(gateway, await send_to_all(gateway, message), started)
             return EngineFigures(
                 recipients=recipients,
                 messages_per_second=recipients / seen.finished,

@@ -8,7 +8,7 @@ import platform
 import socket
 import statistics
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -71,6 +71,14 @@ async def import_contacts(gateway: GatewayProcess, number: int) -> float:
     status, answer = await gateway.call("POST", "/v1/contacts/import", data=body, headers={"Content-Type": "text/csv"})
     assert (status, answer["created"]) == (200, number), answer
     return number / (time.perf_counter() - started)
+
+
+async def send_to_all(gateway: GatewayProcess, message: Mapping[str, object]) -> str:
+    """Have a message sent to every contact; the action's id."""
+    order = {"operation": "send_message", "recipients": {"all": True}, "message": message}
+    status, action = await gateway.call("POST", "/v1/bulk-actions", order)
+    assert status == 201, action
+    return str(action["id"])
 
 
 @dataclass

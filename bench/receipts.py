@@ -6,38 +6,27 @@ import asyncio
 from collections import deque
 from collections.abc import Sequence
 from typing import Final, cast
-from urllib.parse import parse_qs, urlencode, urlsplit
+from urllib.parse import urlencode, urlsplit
 
-from gateway.testing.twilio_callbacks import signature_of
+from gateway.testing.twilio_callbacks import receipt_call, signature_of
+from gateway.testing.twilio_messages import SimMessage
 from gateway.testing.twilio_simulator import ACCOUNT_SID, AUTH_TOKEN
 
 CONNECTIONS: Final = 128
 STATUSES: Final = ("sent", "delivered")
 
 
-def receipts_of(order: bytes, sid: str, host: str) -> Sequence[bytes]:
-    """The receipts of a message, as requests to `host`. `order`: the form by which it was sent."""
-    asked = parse_qs(order.decode())
-    url = asked["StatusCallback"][0].partition("#")[0]
-    parts = urlsplit(url)
+def receipts_of(message: SimMessage, host: str) -> Sequence[bytes]:
+    """The receipts of a message, as requests to `host`."""
     requests = []
     for status in STATUSES:
-        fields = {
-            "SmsSid": sid,
-            "SmsStatus": status,
-            "MessageStatus": status,
-            "To": asked["To"][0],
-            "MessageSid": sid,
-            "AccountSid": ACCOUNT_SID,
-            "From": asked["From"][0],
-            "ApiVersion": "2010-04-01",
-        }
-        body = urlencode(fields)
+        call = receipt_call(message, status, ACCOUNT_SID, f"{message.sid}-{status}")
+        parts, body = urlsplit(call.url), urlencode(call.fields)
         requests.append(
             f"POST {parts.path}?{parts.query} HTTP/1.1\r\nHost: {host}\r\n"
             f"Content-Type: application/x-www-form-urlencoded; charset=UTF-8\r\n"
-            f"X-Twilio-Signature: {signature_of(url, fields, AUTH_TOKEN)}\r\n"
-            f"I-Twilio-Idempotency-Token: {sid}-{status}\r\nContent-Length: {len(body)}\r\n\r\n{body}".encode()
+            f"X-Twilio-Signature: {signature_of(call.url, call.fields, AUTH_TOKEN)}\r\n"
+            f"I-Twilio-Idempotency-Token: {call.token}\r\nContent-Length: {len(body)}\r\n\r\n{body}".encode()
         )
     return requests
 
@@ -91,7 +80,7 @@ class _Line(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         self._heard += data
         head, found, body = self._heard.partition(b"\r\n\r\n")
-        if not found or len(body) < _length(head):
+        if not found or len(body) < body_length(head):
             return
         self._heard = b""
         poster = self._poster
@@ -104,5 +93,6 @@ class _Line(asyncio.Protocol):
             poster.all_answered.set()
 
 
-def _length(head: bytes) -> int:
+def body_length(head: bytes) -> int:
+    """Octets of the body behind this head; 0 if it does not say."""
     return int(head.lower().partition(b"content-length: ")[2].partition(b"\r\n")[0] or b"0")

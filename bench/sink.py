@@ -10,12 +10,15 @@ import asyncio
 import json
 import sys
 from collections import Counter
+from datetime import UTC, datetime
 from types import TracebackType
 from typing import Any, Final, Self, cast
+from urllib.parse import parse_qs
 
 import uvloop
 
-from bench.receipts import Poster, receipts_of
+from bench.receipts import Poster, body_length, receipts_of
+from gateway.testing.twilio_messages import SimMessage
 
 START_SECONDS: Final = 20.0
 COUNTS: Final = b"GET /taken "
@@ -102,7 +105,7 @@ class Sink:
         self.taken[provider] += 1
         number = self.taken[provider]
         if self._poster is not None and provider == "twilio":
-            self._poster.put(receipts_of(body, f"SM{number:032x}", self._host))
+            self._poster.put(receipts_of(_message(body, f"SM{number:032x}"), self._host))
         answers = self._twilio if provider == "twilio" else self._meta
         return answers.numbered(number)
 
@@ -111,6 +114,24 @@ class Sink:
         name, _, port = host.partition(":")
         await poster.open(name, int(port))
         self._host, self._poster = host, poster
+
+
+def _message(form: bytes, sid: str) -> SimMessage:
+    """What was ordered, as far as its receipts go."""
+    asked = {name: values[0] for name, values in parse_qs(form.decode()).items()}
+    return SimMessage(
+        sid=sid,
+        to=asked["To"],
+        sender=asked["From"],
+        service_sid=None,
+        body=asked["Body"],
+        media=(),
+        content_sid=None,
+        variables=None,
+        callback=asked["StatusCallback"],
+        created_at=datetime.now(UTC),
+        first_status="queued",
+    )
 
 
 class _Connection(asyncio.Protocol):
@@ -129,8 +150,7 @@ class _Connection(asyncio.Protocol):
         data = self._pending + data
         while (end := data.find(b"\r\n\r\n")) >= 0:
             head = data[:end]
-            _, found, after = head.lower().partition(b"content-length: ")
-            size = end + 4 + (int(after.partition(b"\r")[0]) if found else 0)
+            size = end + 4 + body_length(head)
             if len(data) < size:
                 break
             body, data = data[end + 4 : size], data[size:]
@@ -184,7 +204,7 @@ class SinkProcess:
         reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
         writer.write(b"%bHTTP/1.1\r\nContent-Length: %d\r\n\r\n%b" % (what, len(body), body))
         head = await reader.readuntil(b"\r\n\r\n")
-        answer = await reader.readexactly(int(head.partition(b"Content-Length: ")[2]))
+        answer = await reader.readexactly(body_length(head))
         writer.close()
         await writer.wait_closed()
         return json.loads(answer)

@@ -6,9 +6,8 @@ import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from bench.measuring import cpu_seconds, free_port, import_contacts, peak_memory_mb, watch
+from bench.measuring import cpu_seconds, free_port, import_contacts, peak_memory_mb, send_to_all, watch
 from gateway.testing.smtp_process import SmtpProcess
 from tests.processes import GatewayProcess
 
@@ -57,16 +56,10 @@ async def measure_mail(recipients: int) -> MailFigures:
 
 async def _run(gateway: GatewayProcess, smtp: SmtpProcess, recipients: int) -> MailFigures:
     imported = await import_contacts(gateway, recipients)
-    message: dict[str, Any] = {"channel": "email", "subject": "Sunday, {{ first_name }} ✨", "body": TEXT, "html": HTML}
+    message = {"channel": "email", "subject": "Sunday, {{ first_name }} ✨", "body": TEXT, "html": HTML}
     cpu = cpu_seconds(gateway.pid)
     started = time.perf_counter()
-    status, action = await gateway.call(
-        "POST",
-        "/v1/bulk-actions",
-        {"operation": "send_message", "recipients": {"all": True}, "message": message},
-    )
-    assert status == 201, action
-    seen = await watch(gateway, action["id"], started)
+    seen = await watch(gateway, await send_to_all(gateway, message), started)
     return MailFigures(
         recipients=recipients,
         imported_per_second=imported,

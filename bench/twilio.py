@@ -5,26 +5,24 @@ The provider is `bench.sink`. Receipts by themselves are made beforehand and pos
 
 from __future__ import annotations
 
-import asyncio
 import tempfile
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import urlsplit
 
-from bench.measuring import cpu_seconds, free_port, import_contacts, peak_memory_mb, watch
+from bench.measuring import cpu_seconds, free_port, import_contacts, peak_memory_mb, send_to_all, watch
 from bench.receipts import Poster, receipts_of
 from bench.sink import SinkProcess
 from gateway.testing.provider_faults import ReceiptTrouble
 from gateway.testing.smtp_process import SmtpProcess
-from gateway.testing.twilio_messages import SimMessage
 from gateway.testing.twilio_simulator import ACCOUNT_SID, AUTH_TOKEN, TwilioSimulator
 from tests.processes import GatewayProcess
 
 CONCURRENCY = 64
-BODY = "Hi {{ first_name }}, see you on Sunday in {{ city }}."
+MESSAGE = {"channel": "sms", "body": "Hi {{ first_name }}, see you on Sunday in {{ city }}."}
 SENDER = """
 [senders.sms]
 channel = "sms"
@@ -93,7 +91,7 @@ async def _measure_texts(gateway: GatewayProcess, recipients: int, receipts: int
     await import_contacts(gateway, recipients)
     cpu, theirs = cpu_seconds(gateway.pid), cpu_seconds(provider)
     started = time.perf_counter()
-    action = await _text_all(gateway)
+    action = await send_to_all(gateway, MESSAGE)
     seen = await watch(gateway, action, started, "finished" if receipts else "handed_over")
     return TextFigures(
         recipients=recipients,
@@ -114,12 +112,10 @@ async def measure_receipts(recipients: int) -> ReceiptFigures:
     async with TwilioSimulator() as twilio, gateway_at(twilio.url) as gateway:
         twilio.receipt_trouble = ReceiptTrouble(lost=1.0)
         await import_contacts(gateway, recipients)
-        action = await _text_all(gateway)
-        await _handed_over(gateway, action, recipients, time.perf_counter())
+        action = await send_to_all(gateway, MESSAGE)
+        await watch(gateway, action, time.perf_counter(), "handed_over")
         at = urlsplit(gateway.url)
-        requests = [
-            request for message in twilio.record for request in receipts_of(_order(message), message.sid, at.netloc)
-        ]
+        requests = [request for message in twilio.record for request in receipts_of(message, at.netloc)]
         poster = Poster()
         await poster.open(at.hostname or "", at.port or 0)
         cpu = cpu_seconds(gateway.pid)
@@ -136,27 +132,3 @@ async def measure_receipts(recipients: int) -> ReceiptFigures:
             cpu_seconds_per_1000=(cpu_seconds(gateway.pid) - cpu) / len(requests) * 1000,
             merged_after_ms=seen.finished * 1000,
         )
-
-
-def _order(message: SimMessage) -> bytes:
-    """The part of its form that its receipts are made from."""
-    return urlencode({"StatusCallback": message.callback, "To": message.to, "From": message.sender}).encode()
-
-
-async def _text_all(gateway: GatewayProcess) -> str:
-    status, action = await gateway.call(
-        "POST",
-        "/v1/bulk-actions",
-        {"operation": "send_message", "recipients": {"all": True}, "message": {"channel": "sms", "body": BODY}},
-    )
-    assert status == 201, action
-    return str(action["id"])
-
-
-async def _handed_over(gateway: GatewayProcess, action: str, recipients: int, started: float) -> float:
-    """Seconds until everybody's message has been accepted."""
-    while True:
-        _, answer = await gateway.call("GET", f"/v1/bulk-actions/{action}")
-        if answer["counts"]["handed_over"] + answer["counts"]["succeeded"] == recipients:
-            return time.perf_counter() - started
-        await asyncio.sleep(0.02)

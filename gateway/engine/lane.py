@@ -344,16 +344,17 @@ class Lane:
             self._hand_out(wanted, granted, now)
 
     def _hand_out(self, wanted: Sequence[Prepared], granted: Granted, now: datetime) -> None:
-        feed = self._feed_of(wanted[0]) if wanted else None
+        feed, anybody = self._feed_of(wanted[0]) if wanted else None, False
         for prepared in wanted:
             if prepared.message in granted.messages:
                 self._workers.submit(prepared)
+                anybody = True
                 continue
             if feed is not None:
                 feed.forget(prepared)
             self._poll_at = None  # most likely the action was paused or cancelled: look which ones still run
         if feed is not None:
-            feed.was_granted(any(prepared.message in granted.messages for prepared in wanted), now)
+            feed.was_granted(anybody, now)
 
     def _release_place(self, prepared: Prepared, decision: Decision) -> None:
         """After the commit: the place is free, and whoever goes back to pending can be read again."""

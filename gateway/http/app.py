@@ -26,7 +26,7 @@ from gateway.http.express import Express
 from gateway.http.hosts import check_host, is_ours
 from gateway.http.idempotency import HEADER as IDEMPOTENCY_KEY
 from gateway.http.idempotency import Idempotency, Reply, fingerprint, read_key
-from gateway.http.problems import COMMON_HEADERS, CONTENT_TYPE, explain
+from gateway.http.problems import COMMON_HEADERS, explain, response
 from gateway.http.querystring import decode_query, repeatable
 from gateway.http.reading import ASIDE_BYTES, BodyReader, HttpLimits, aside, keep_waiting
 from gateway.http.routing import Answer, Call, OpenRoute, Route
@@ -115,13 +115,7 @@ def _guard(hosts: frozenset[str] | None) -> Any:
             return await handler(request)
         except Exception as exc:  # noqa: BLE001 - the last handler: whatever it is, the caller gets an answer
             resource = request.match_info.route.resource
-            told = explain(exc, method=request.method, route=resource.canonical if resource else "?")
-            return web.Response(
-                status=told.status,
-                body=told.body,
-                content_type=CONTENT_TYPE,
-                headers={**COMMON_HEADERS, **told.headers},
-            )
+            return response(explain(exc, method=request.method, route=resource.canonical if resource else "?"))
 
     return guard
 

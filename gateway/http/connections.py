@@ -19,7 +19,7 @@ from gateway.errors import Refused
 from gateway.http.callbacks import METHODS, PREFIX
 from gateway.http.express import Express
 from gateway.http.plain_requests import PlainRequest, Unfinished, read_plain
-from gateway.http.problems import COMMON_HEADERS, CONTENT_TYPE, ProblemAnswer, problem
+from gateway.http.problems import ProblemAnswer, problem, response
 
 _BEGINNINGS: Final = tuple(f"{method} {PREFIX}".encode() for method in METHODS)
 
@@ -148,13 +148,7 @@ class _Connection(web.RequestHandler):
         message: str | None = None,
     ) -> web.StreamResponse:
         super().handle_error(request, status, exc, message)  # logs, and raises if an answer has begun
-        told = _told(status)
-        answer = web.Response(
-            status=told.status,
-            body=told.body,
-            content_type=CONTENT_TYPE,
-            headers={**COMMON_HEADERS, **told.headers},
-        )
+        answer = response(_told(status))
         answer.force_close()
         return answer
 

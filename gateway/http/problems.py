@@ -117,6 +117,12 @@ def status_of(code: str) -> int:
     return CODES.get(code, FALLBACK)[0]
 
 
+def response(told: ProblemAnswer) -> web.Response:
+    """A refusal as aiohttp sends it."""
+    headers = {**COMMON_HEADERS, **told.headers}
+    return web.Response(status=told.status, body=told.body, content_type=CONTENT_TYPE, headers=headers)
+
+
 def problem(refused: Refused, headers: Mapping[str, str] | None = None) -> ProblemAnswer:
     """The document of a refusal, with the headers that belong to it."""
     status, title = CODES.get(refused.code, FALLBACK)

@@ -86,11 +86,11 @@ def _counters(conn: sqlite3.Connection, source: str, parameters: tuple[Any, ...]
     return dict(zip(COLUMNS, row, strict=True))
 
 
-def _differences(name: str, counted: dict[str, int], kept: dict[str, int]) -> list[str]:
+def _differences(name: str, present: dict[str, int], kept: dict[str, int]) -> list[str]:
     return [
-        f"{name}: {counted[column]} recipients are {column}, the counter says {kept[column]}"
+        f"{name}: {present[column]} recipients are {column}, the counter says {kept[column]}"
         for column in COLUMNS
-        if counted[column] != kept[column]
+        if present[column] != kept[column]
     ]
 
 
