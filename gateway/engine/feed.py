@@ -284,16 +284,16 @@ class Feed:
         )
 
     async def _judge_all(self, found: tuple[Candidate, ...], now: datetime) -> None:
-        for place, candidate in enumerate(found):
-            if candidate.seq in self._taken:
-                continue
+        waiting = [candidate for candidate in found if candidate.seq not in self._taken]
+        try:
+            histories = await self._gatekeeper.histories([(each.contact, each.address or "") for each in waiting], now)
+        except StoreUnavailable:
+            self.rewind(min(candidate.seq for candidate in waiting))  # the floor is behind them already
+            raise
+        for place, (candidate, history) in enumerate(zip(waiting, histories, strict=True)):
             if place % AT_ONCE == AT_ONCE - 1:
                 await asyncio.sleep(0)  # judging all of them would hold up what is in flight, and every request
-            try:
-                judgement = await self._gatekeeper.judge(self.content, self.action.id, candidate, now)
-            except StoreUnavailable:
-                self.rewind(candidate.seq)  # the floor is behind it already
-                raise
+            judgement = self._gatekeeper.judge(self.content, self.action.id, candidate, history, now)
             if isinstance(judgement, PolicyFailed):
                 self._note_policy_failure(judgement, candidate)
                 return

@@ -25,7 +25,7 @@ from gateway.engine.rendering import CompiledContent
 from gateway.engine.standing import Declined, refusal_of
 from gateway.engine.verdicts import strictest
 from gateway.store.candidates import Candidate
-from gateway.store.facts import FactStore, SentCounts
+from gateway.store.facts import FactStore, History
 
 Source = Literal["bulk_action", "api", "reply", "campaign"]
 
@@ -106,7 +106,15 @@ class Gatekeeper:
         """Whether candidates must be read with their tags, and may be deferred: only policies do either."""
         return bool(self._policies)
 
-    async def judge(self, content: CompiledContent, action: ActionId, candidate: Candidate, now: datetime) -> Judgement:
+    async def histories(self, people: Sequence[tuple[ContactKey | None, str]], now: datetime) -> Sequence[History]:
+        """What policies ask about these people (contact, address) that costs a query: one for all of them, or none."""
+        if not self._needs & {"sent_counts", "last_inbound"}:
+            return [History()] * len(people)
+        return await self._facts.histories(self._sender.org.id, self._sender.channel.name, people, now)
+
+    def judge(
+        self, content: CompiledContent, action: ActionId, candidate: Candidate, history: History, now: datetime
+    ) -> Judgement:
         """One candidate of a bulk action."""
         declined = refusal_of(candidate, self._sender.channel)
         if declined is not None:
@@ -124,7 +132,7 @@ class Gatekeeper:
                 phone=candidate.contact_phone,
                 tags=candidate.tags,
             )
-            verdict = await self.verdict(subject, now)
+            verdict = concluded(self._ask_all(self._facts_of(subject, history, now)))
             if not isinstance(verdict, Allow):
                 return _as_judgement(verdict)
         return self.prepare(content, action, candidate, now if self._policies else None)
@@ -135,7 +143,10 @@ class Gatekeeper:
 
     async def opinions(self, subject: Subject, now: datetime) -> tuple[Opinion, ...]:
         """What each policy says."""
-        facts = await self._gather(subject, now)
+        (history,) = await self.histories([(subject.contact, subject.address)], now)
+        return self._ask_all(self._facts_of(subject, history, now))
+
+    def _ask_all(self, facts: Facts) -> tuple[Opinion, ...]:
         return tuple(Opinion(policy=policy.name, verdict=_ask(policy, facts)) for policy in self._policies)
 
     def prepare(
@@ -177,15 +188,9 @@ class Gatekeeper:
         """Units of the sender's rate."""
         return self._sender.adapter.cost(outbound) if self.charges_by_unit else 1
 
-    async def _gather(self, subject: Subject, now: datetime) -> Facts:
-        org, channel = self._sender.org, self._sender.channel
-        sent = SentCounts()
-        last_inbound_at = None
+    def _facts_of(self, subject: Subject, history: History, now: datetime) -> Facts:
+        org, channel, sent = self._sender.org, self._sender.channel, history.sent
         time_zones: tuple[str, ...] = ()
-        if "sent_counts" in self._needs:
-            sent = await self._facts.sent_counts(org.id, subject.contact, subject.address, channel.name, now)
-        if "last_inbound" in self._needs:
-            last_inbound_at = await self._facts.last_inbound(org.id, subject.contact, subject.address)
         if "time_zones" in self._needs:
             number = subject.address if channel.address_from == "phone" else subject.phone
             time_zones = zones_of_person(subject.time_zone, number, org.time_zone)
@@ -205,7 +210,7 @@ class Gatekeeper:
             sent_last_week=sent.week,
             sent_last_day_on_channel=sent.day_on_channel,
             sent_last_week_on_channel=sent.week_on_channel,
-            last_inbound_at=last_inbound_at,
+            last_inbound_at=history.last_inbound_at,
             time_zones=time_zones,
         )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
@@ -10,7 +11,7 @@ from typing import Final
 from gateway.contract import Channel
 from gateway.core.ids import ContactKey, OptOutId, OrgId
 from gateway.store.addresses import address_sql, is_bad_sql
-from gateway.store.codec import from_json, from_micros, instant_or_none, to_micros
+from gateway.store.codec import from_json, from_micros, instant_or_none, to_json, to_micros
 from gateway.store.consent import opted_out_sql
 from gateway.store.database import Database
 
@@ -20,8 +21,21 @@ _WEEK: Final = timedelta(days=7)
 # Handed to a provider; or about to be, or nobody knows; or a single message that was accepted and waits. A message that
 # waits for a further attempt is the one that is being judged.
 _WENT: Final = (
-    "(accepted_at > {since} OR (created_at > {since} AND (status IN (1, 2) OR status = 0 AND action IS NULL)))"
+    "direction = 0 AND (accepted_at > {since} "
+    "OR (created_at > {since} AND (status IN (1, 2) OR status = 0 AND action IS NULL)))"
 )
+_DAYS, _WEEKS = _WENT.format(since=":day"), _WENT.format(since=":week")
+_HISTORY: Final = (
+    f"json_array(count(*) FILTER (WHERE {_DAYS}), count(*) FILTER (WHERE {_WEEKS}), "
+    f"count(*) FILTER (WHERE {_DAYS} AND channel = :channel), count(*) FILTER (WHERE {_WEEKS} AND channel = :channel), "
+    "max(created_at) FILTER (WHERE direction = 1))"
+)
+# Two conditions rather than one with OR: each by an index of its own.
+_HISTORIES: Final = f"""
+    SELECT json_group_array(json(iif(p.value ->> 0 IS NOT NULL,
+        (SELECT {_HISTORY} FROM messages WHERE contact = p.value ->> 0 AND org = :org),
+        (SELECT {_HISTORY} FROM messages WHERE contact IS NULL AND org = :org AND address = p.value ->> 1))))
+    FROM json_each(:people) AS p"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +46,14 @@ class SentCounts:
     week: int = 0
     day_on_channel: int = 0
     week_on_channel: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class History:
+    """What passed between an org and one person. `last_inbound_at`: when the person last wrote."""
+
+    sent: SentCounts = SentCounts()
+    last_inbound_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,38 +88,21 @@ class FactStore:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def sent_counts(
-        self, org: OrgId, contact: ContactKey | None, address: str, channel: str, now: datetime
-    ) -> SentCounts:
-        """Messages that went to this person, or are about to."""
-        day, week = _WENT.format(since=":day"), _WENT.format(since=":week")
-        row = await self._database.read(
-            lambda conn: conn.execute(
-                f"SELECT count(*) FILTER (WHERE {day}), count(*) FILTER (WHERE {week}), "
-                f"count(*) FILTER (WHERE {day} AND channel = :channel), "
-                f"count(*) FILTER (WHERE {week} AND channel = :channel) "
-                f"FROM messages WHERE {_person(contact)} AND direction = 0",
-                {
-                    "org": org,
-                    "contact": contact,
-                    "address": address,
-                    "channel": channel,
-                    "day": to_micros(now - _DAY),
-                    "week": to_micros(now - _WEEK),
-                },
-            ).fetchone()
-        )
-        return SentCounts(*row)
-
-    async def last_inbound(self, org: OrgId, contact: ContactKey | None, address: str) -> datetime | None:
-        """When this person last wrote."""
-        row = await self._database.read(
-            lambda conn: conn.execute(
-                f"SELECT max(created_at) FROM messages WHERE {_person(contact)} AND direction = 1",
-                {"org": org, "contact": contact, "address": address},
-            ).fetchone()
-        )
-        return instant_or_none(row[0])
+    async def histories(
+        self, org: OrgId, channel: str, people: Sequence[tuple[ContactKey | None, str]], now: datetime
+    ) -> list[History]:
+        """What passed between the org and each of `people`: contacts by our keys, others (None) by their addresses."""
+        if not people:
+            return []
+        parameters = {
+            "people": to_json(people),
+            "org": org,
+            "channel": channel,
+            "day": to_micros(now - _DAY),
+            "week": to_micros(now - _WEEK),
+        }
+        (rows,) = await self._database.read(lambda conn: conn.execute(_HISTORIES, parameters).fetchone())
+        return [History(SentCounts(*counts), instant_or_none(inbound)) for *counts, inbound in from_json(rows)]
 
     async def standing(self, org: OrgId, channel: Channel, public_id: str, category: str) -> ContactStanding | None:
         """A contact by its public id, deleted or not, for messages of one category; None if there is none."""
@@ -139,10 +144,3 @@ def _standing(
         phone=phone,
         tags=frozenset(from_json(tags)),
     )
-
-
-def _person(contact: ContactKey | None) -> str:
-    """A SQL condition over `:org`, `:contact` and `:address` that an index answers."""
-    if contact is not None:
-        return "contact = :contact AND org = :org"
-    return "contact IS NULL AND org = :org AND address = :address"

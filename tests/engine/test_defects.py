@@ -68,10 +68,10 @@ async def test_a_defect_while_recipients_are_read_is_told_and_loses_nobody(
     judge = Gatekeeper.judge
     defective = True
 
-    async def judging(self: Gatekeeper, content: Any, action: ActionId, candidate: Any, now: Any) -> Any:
+    def judging(self: Gatekeeper, content: Any, action: ActionId, candidate: Any, *more: Any) -> Any:
         if defective and candidate.seq == 2:
             raise TypeError("a defect of ours")
-        return await judge(self, content, action, candidate, now)
+        return judge(self, content, action, candidate, *more)
 
     monkeypatch.setattr(Gatekeeper, "judge", judging)
     await world.contacts(3)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from datetime import datetime, timedelta
+from types import SimpleNamespace
 from typing import Any
 
 import msgspec
@@ -13,7 +14,7 @@ import pytest
 from gateway.contract import Accepted, Allow, Defer, Facts, Outbound, Outcome, Retry, SendPolicy, Verdict
 from gateway.core.ids import ActionId, IdSequence
 from gateway.core.schedule import Drip, Schedule, parse_every
-from gateway.engine.gatekeeper import Gatekeeper
+from gateway.engine import feed
 from gateway.store.codec import instant_or_none
 from gateway.store.database import Database
 from gateway.store.turn import Granted, Turn
@@ -126,13 +127,13 @@ async def test_who_is_judged_while_a_turn_is_written_is_settled_by_the_next(
     world: World, nights: Nights, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The first of two is deferred in a turn; the second is judged between its start and its commit."""
-    judge, take, writing, read = Gatekeeper.judge, TurnStore.take, asyncio.Event(), asyncio.Event()
+    take, writing, read = TurnStore.take, asyncio.Event(), asyncio.Event()
 
-    async def judged(self: Gatekeeper, *args: Any) -> Any:
+    async def rest(_seconds: float) -> None:
+        """The feed's, between the first and the second."""
         if nights.asked == 1:
             await writing.wait()
             read.set()
-        return await judge(self, *args)
 
     async def taken(self: TurnStore, turn: Turn) -> Granted:
         if turn.deferred:
@@ -140,7 +141,8 @@ async def test_who_is_judged_while_a_turn_is_written_is_settled_by_the_next(
             await asyncio.wait_for(read.wait(), 10)
         return await take(self, turn)
 
-    monkeypatch.setattr(Gatekeeper, "judge", judged)
+    monkeypatch.setattr(feed, "AT_ONCE", 1)
+    monkeypatch.setattr(feed, "asyncio", SimpleNamespace(**vars(asyncio) | {"sleep": rest}))
     monkeypatch.setattr(TurnStore, "take", taken)
     nights.until = {"*": world.clock.now() + HOUR}
     await world.contacts(2)

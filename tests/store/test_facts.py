@@ -13,7 +13,7 @@ from gateway.core.ids import ContactKey, OrgId
 from gateway.core.states import MessageStatus
 from gateway.store.codec import to_micros
 from gateway.store.database import Database
-from gateway.store.facts import FactStore, SentCounts
+from gateway.store.facts import FactStore, History, SentCounts
 from gateway.testing.clock import FakeClock
 
 ADA = ContactKey(1)
@@ -51,7 +51,11 @@ class Log:
         await self._database.write(lambda conn: conn.execute(statement, tuple(row.values())))
 
     async def counts(self, contact: ContactKey | None = ADA, address: str = "+15551230000") -> SentCounts:
-        return await self.facts.sent_counts(OrgId(1), contact, address, "sms", self._clock.now())
+        return (await self.history(contact, address)).sent
+
+    async def history(self, contact: ContactKey | None = ADA, address: str = "+15551230000") -> History:
+        (history,) = await self.facts.histories(OrgId(1), "sms", [(contact, address)], self._clock.now())
+        return history
 
 
 @pytest.fixture
@@ -110,17 +114,24 @@ async def test_a_contact_counts_over_its_addresses_and_a_bare_address_by_itself(
 
 
 async def test_the_last_inbound_message_is_found(log: Log, clock: FakeClock) -> None:
-    assert await log.facts.last_inbound(OrgId(1), ADA, "+15551230000") is None
+    assert await log.history() == History()
     for ago in (3 * DAY, 2 * HOUR, 9 * DAY):
         await log.add(ago, accepted=False, direction=1, status=MessageStatus.RECEIVED)
     await log.add(HOUR)
-    assert await log.facts.last_inbound(OrgId(1), ADA, "+15551230000") == clock.now() - 2 * HOUR
+    assert (await log.history()).last_inbound_at == clock.now() - 2 * HOUR
 
 
-@pytest.mark.parametrize("contact", [ADA, None])
-async def test_counting_walks_through_no_more_than_the_messages_of_the_person(
-    log: Log, database: Database, contact: ContactKey | None
-) -> None:
+async def test_many_are_answered_in_the_order_of_the_question(log: Log, clock: FakeClock) -> None:
+    await log.add(HOUR)
+    await log.add(HOUR)
+    await log.add(HOUR, contact=None, address='"odd"@example.org')
+    people = [(ContactKey(2), ""), (None, '"odd"@example.org'), (ADA, "+15551230000"), (None, "+15551230000")]
+    histories = await log.facts.histories(OrgId(1), "sms", people, clock.now())
+    assert [history.sent.day for history in histories] == [0, 1, 2, 0]
+    assert await log.facts.histories(OrgId(1), "sms", [], clock.now()) == []
+
+
+async def test_counting_walks_through_no_more_than_the_messages_of_the_person(log: Log, database: Database) -> None:
     plans: list[str] = []
 
     class Watching:
@@ -140,10 +151,11 @@ async def test_counting_walks_through_no_more_than_the_messages_of_the_person(
             return await database.read(lambda conn: query(Watching(conn)))
 
     stand_in: Any = Explained()
-    await FactStore(stand_in).sent_counts(OrgId(1), contact, "+15551230000", "sms", FakeClock().now())
-    index = "messages_contact" if contact is not None else "messages_stranger"
-    assert len(plans) == 1
-    assert f"USING INDEX {index}" in plans[0]
+    people = [(ADA, "+15551230000"), (None, "+15551230000")]
+    await FactStore(stand_in).histories(OrgId(1), "sms", people, FakeClock().now())
+    of_messages = [plan for plan in plans if "messages" in plan]
+    assert ["messages_contact" in plan for plan in of_messages] == [True, False]
+    assert "USING INDEX messages_stranger (org=? AND address=?)" in of_messages[1]
 
 
 async def test_how_a_contact_stands_is_read_for_one_channel_and_category(log: Log, database: Database) -> None:
