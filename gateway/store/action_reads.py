@@ -123,7 +123,7 @@ class ActionReads:
 
     async def one(self, org: OrgId, action: ActionId) -> ActionView:
         """NotFound if there is none in this org."""
-        row = await self._database.read(
+        row = self._database.read_now(
             lambda conn: conn.execute(f"{_ACTIONS} WHERE a.id = ? AND a.org = ?", (action, org)).fetchone()
         )
         if row is None:

@@ -55,7 +55,7 @@ class ContactStore:
 
     async def get(self, org: OrgId, public_id: str, channels: Sequence[Channel]) -> ContactRow | None:
         """One contact, also a deleted one, with its opt-outs on `channels`."""
-        found = await self._database.read(
+        found = self._database.read_now(
             lambda conn: contact_rows(conn, "c.org = ? AND c.public_id = ?", (org, public_id), 1, channels)
         )
         return next(iter(found), None)

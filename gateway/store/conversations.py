@@ -104,7 +104,7 @@ class ConversationStore:
     async def get(self, org: OrgId, conversation: int) -> Conversation | None:
         """One of the org's."""
         parameters = {"org": org, "id": conversation}
-        found = await self._database.read(lambda conn: _read(conn, "v.org = :org AND v.id = :id", parameters))
+        found = self._database.read_now(lambda conn: _read(conn, "v.org = :org AND v.id = :id", parameters))
         return found[0] if found else None
 
     async def last_inbound_id(self, conversation: int) -> tuple[MessageId, str | None] | None:

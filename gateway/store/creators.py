@@ -17,7 +17,7 @@ class CreatorStore:
 
     async def caller(self, key_id: str, now: datetime) -> Caller | None:
         """The key as a caller; None if it was revoked or never existed."""
-        row = await self._database.read(
+        row = self._database.read_now(
             lambda conn: conn.execute(
                 "SELECT o.name, k.permissions, k.roles FROM api_keys AS k JOIN orgs AS o ON o.id = k.org "
                 "WHERE k.id = ? AND (k.revoked_at IS NULL OR k.revoked_at > ?)",

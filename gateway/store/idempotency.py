@@ -74,7 +74,7 @@ class IdempotencyStore:
     async def find(self, org: OrgId, key: str) -> KeptAnswer | None:
         """What the key stands for; None if it is unknown or older than 24 hours."""
         since = to_micros(self._clock.now() - KEPT)
-        row = await self._database.read(
+        row = self._database.read_now(
             lambda conn: conn.execute(
                 "SELECT fingerprint, made, status, headers, body FROM idempotency "
                 "WHERE org = ? AND key = ? AND created_at >= ?",

@@ -120,7 +120,7 @@ class KeyStore:
         """The key behind a presented token; None if there is none, it is revoked, or the secret is wrong."""
         identifier, secret = _split(token)
         now = to_micros(self._clock.now())
-        row = await self._database.read(
+        row = self._database.read_now(
             lambda conn: conn.execute(
                 f"SELECT secret_hash, iif(old_until > ?, old_hash, NULL), {_COLUMNS} FROM api_keys "
                 "WHERE id = ? AND revoked_at IS NULL",
@@ -136,7 +136,7 @@ class KeyStore:
 
     async def get(self, org: OrgId, identifier: str) -> Key | None:
         """One key that is not revoked; None for another org's."""
-        row = await self._database.read(
+        row = self._database.read_now(
             lambda conn: conn.execute(
                 f"SELECT {_COLUMNS} FROM api_keys WHERE org = ? AND id = ? AND revoked_at IS NULL", (org, identifier)
             ).fetchone()

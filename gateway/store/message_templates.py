@@ -186,11 +186,11 @@ class MessageTemplateStore:
 
     async def find(self, org: OrgId, id: int) -> MessageTemplate | None:
         """One of the org's, also one that was deleted; None if there is none."""
-        return await self._database.read(lambda conn: _find(conn, org, id))
+        return self._database.read_now(lambda conn: _find(conn, org, id))
 
     async def named(self, org: OrgId, channel: str, name: str) -> MessageTemplate | None:
         """The channel's template of that name, not deleted."""
-        row = await self._database.read(
+        row = self._database.read_now(
             lambda conn: conn.execute(
                 f"SELECT {_COLUMNS} FROM {_FROM} WHERE t.org = ? AND t.channel = ? AND t.name = ? "
                 "AND t.deleted_at IS NULL",

@@ -162,7 +162,7 @@ class MessageLog:
             ).fetchall()
             return LogPage(messages=[found], contents=_contents(conn, [found]), history=_history(found, past))
 
-        return await self._database.read(query)
+        return self._database.read_now(query)
 
     async def has_contact(self, org: OrgId, public_id: str) -> bool:
         """Whether the org knows a contact, deleted or not, by this id."""

@@ -60,7 +60,7 @@ class Releases:
 
     async def next_look(self) -> datetime | None:
         """When the next action wants to be looked at."""
-        row = await self._database.read(lambda conn: conn.execute("SELECT min(look_at) FROM bulk_actions").fetchone())
+        row = self._database.read_now(lambda conn: conn.execute("SELECT min(look_at) FROM bulk_actions").fetchone())
         return instant_or_none(row[0])
 
     async def want_look(self, actions: Sequence[ActionId]) -> None:

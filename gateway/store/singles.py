@@ -63,7 +63,7 @@ class SingleStore:
 
     async def person(self, org: OrgId, channel: Channel, public_id: str) -> Person | None:
         """A contact by its public id, with its address on the channel (\"\" if it has none); None if there is none."""
-        return await self._database.read(
+        return self._database.read_now(
             lambda conn: _person(
                 conn, channel, "c.org = ? AND c.public_id = ? AND c.deleted_at IS NULL", (org, public_id)
             )
@@ -79,7 +79,7 @@ class SingleStore:
 
     async def opted_out(self, org: OrgId, channel: str, person: Person, category: str) -> bool:
         """Whether this person, or this address, has opted out."""
-        row = await self._database.read(
+        row = self._database.read_now(
             lambda conn: conn.execute(
                 f"SELECT {opted_out_sql('?1', '?2', '?3', '?4', '?5')}",
                 (org, channel, person.address, person.contact, category),
@@ -89,7 +89,7 @@ class SingleStore:
 
     async def last_inbound(self, sender: SenderId, address: str) -> datetime | None:
         """When this address last wrote to this sender."""
-        row = await self._database.read(
+        row = self._database.read_now(
             lambda conn: conn.execute(
                 "SELECT last_inbound_at FROM conversations WHERE sender = ? AND address = ?", (sender, address)
             ).fetchone()

@@ -36,7 +36,7 @@ class UnsubscribeStore:
 
     async def linked(self, message: MessageId) -> LinkedMessage | None:
         """The outbound message; None if it is kept no more."""
-        row = await self._database.read(
+        row = self._database.read_now(
             lambda conn: conn.execute(
                 "SELECT org, channel, address, contact, COALESCE(category, 'general') FROM messages "
                 "WHERE id = ? AND direction = 0",

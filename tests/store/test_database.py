@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
+import threading
 from pathlib import Path
 
 import pytest
@@ -70,6 +71,27 @@ async def test_a_rollback_that_fails_leaves_nobody_waiting_and_is_made_up_for(da
 async def test_a_reader_cannot_write(database: Database) -> None:
     with pytest.raises(StoreUnavailable):
         await database.read(lambda conn: conn.execute("INSERT INTO meta VALUES ('a', 'x')"))
+    with pytest.raises(StoreUnavailable):
+        database.read_now(lambda conn: conn.execute("INSERT INTO meta VALUES ('a', 'x')"))
+
+
+async def test_what_is_read_at_once_is_the_last_that_was_committed(database: Database) -> None:
+    held, reached = threading.Event(), threading.Event()
+
+    def insert(conn: sqlite3.Connection) -> None:
+        conn.execute("INSERT INTO meta VALUES ('a', 'x')")
+        reached.set()
+        assert held.wait(10)
+
+    def read() -> object:
+        return database.read_now(lambda conn: conn.execute("SELECT value FROM meta WHERE name = 'a'").fetchone())
+
+    writing = asyncio.create_task(database.write(insert))
+    await asyncio.to_thread(reached.wait, 10)
+    assert read() is None  # and it does not wait for the writer
+    held.set()
+    await writing
+    assert read() == ("x",)
 
 
 async def test_closing_commits_what_is_queued(tmp_path: Path) -> None:
