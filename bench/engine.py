@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 import time
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 from bench.measuring import cpu_seconds, free_port, import_contacts, peak_memory_mb, send_to_all, watch
@@ -14,6 +15,13 @@ from tests.processes import GatewayProcess
 
 RENDERINGS = 20_000
 OUTPUT_MAX = 10_000  # characters
+POLICIES = """
+[plugins.quiet_hours]
+between = ["{hour:02}:00", "{hour:02}:30"]
+
+[plugins.frequency_cap]
+per_day = 3
+"""
 NOBODY_LISTENS = 9  # the port of a provider that is never called
 
 
@@ -22,16 +30,19 @@ class EngineFigures:
     """One run. CPU is the daemon's: gate, three renderings, intent, record, and the books."""
 
     recipients: int
+    policies: bool
     messages_per_second: float
     cpu_us_per_message: float
     peak_memory_mb: float
     rendering_us: float  # of the text with its four variables, in this process
 
 
-async def measure_engine(recipients: int) -> EngineFigures:
+async def measure_engine(recipients: int, policies: bool = False) -> EngineFigures:
+    """`policies`: quiet hours, in the middle of another night, and a frequency cap are asked about everybody."""
+    more = "dry_run = true\n" + (POLICIES.format(hour=(datetime.now(UTC).hour + 12) % 24) if policies else "")
     with tempfile.TemporaryDirectory(prefix="gateway-bench-") as folder:
         installation = GatewayProcess(
-            Path(folder), NOBODY_LISTENS, port=free_port(), concurrency=CONCURRENCY, more="dry_run = true\n"
+            Path(folder), NOBODY_LISTENS, port=free_port(), concurrency=CONCURRENCY, more=more
         )
         async with installation as gateway:
             await gateway.start()
@@ -41,6 +52,7 @@ async def measure_engine(recipients: int) -> EngineFigures:
             seen = await watch(gateway, await send_to_all(gateway, message), started)
             return EngineFigures(
                 recipients=recipients,
+                policies=policies,
                 messages_per_second=recipients / seen.finished,
                 cpu_us_per_message=(cpu_seconds(gateway.pid) - cpu) / recipients * 1e6,
                 peak_memory_mb=peak_memory_mb(gateway.pid),

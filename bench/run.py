@@ -79,8 +79,8 @@ def _growth(columns: Sequence[Mapping[str, Any]]) -> float:
 
 def _shown(column: Mapping[str, Any], figure: str, before: Mapping[str, Any]) -> str:
     value, last = column[figure], before.get(figure)
-    if isinstance(value, str):
-        return value
+    if isinstance(value, str | bool):
+        return _heading(value)
     return f"{value:,.2f}" + (f" ({value / last - 1:+.0%})" if last else "")
 
 
@@ -99,6 +99,7 @@ def measured(measurement: Coroutine[Any, Any, T]) -> T:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--recipients", type=int, nargs="+", default=[10_000, 100_000], help="of e-mail")
+    parser.add_argument("--concurrency", type=int, nargs="+", default=[16, 256], help="W of further runs of e-mail")
     parser.add_argument("--texts", type=int, nargs="+", default=[10_000, 50_000], help="recipients of SMS")
     parser.add_argument("--receipts", type=int, nargs="+", default=[25_000], help="messages with two receipts each")
     parser.add_argument("--adapter-mails", type=int, default=20_000, help="for the SMTP adapter by itself")
@@ -115,11 +116,15 @@ def main() -> None:
 def _mail(report: Report, options: argparse.Namespace) -> None:
     runs = [measured(measure_mail(number)) for number in options.recipients]
     report.show("mail", "E-mail, end to end over SMTP", "recipients", runs)
+    widths = [measured(measure_mail(options.recipients[0], width)) for width in options.concurrency]
+    report.show("mail_widths", "The same by W, the messages in flight", "concurrency", widths)
 
 
 def _engine(report: Report, options: argparse.Namespace) -> None:
     runs = [measured(measure_engine(number)) for number in options.recipients]
     report.show("engine", "The engine by itself, in a dry run", "recipients", runs)
+    both = [measured(measure_engine(options.recipients[0], policies)) for policies in (False, True)]
+    report.show("engine_policies", "The same with quiet hours and a frequency cap", "policies", both)
 
 
 def _adapter(report: Report, options: argparse.Namespace) -> None:

@@ -32,6 +32,7 @@ class MailFigures:
     """One run. Rates are per second of wall-clock time, CPU is the daemon's own."""
 
     recipients: int
+    concurrency: int
     imported_per_second: float
     first_message_ms: float
     snapshot_rows_per_second: float
@@ -43,11 +44,12 @@ class MailFigures:
     mails_received: int
 
 
-async def measure_mail(recipients: int) -> MailFigures:
+async def measure_mail(recipients: int, concurrency: int = CONCURRENCY) -> MailFigures:
+    """`concurrency`: W, messages in flight at most."""
     with tempfile.TemporaryDirectory(prefix="gateway-bench-") as folder:
         async with SmtpProcess(Path(folder) / "mails.tsv") as smtp:
             installation = GatewayProcess(
-                Path(folder), smtp.port, port=free_port(), rate=100_000, concurrency=CONCURRENCY
+                Path(folder), smtp.port, port=free_port(), rate=100_000, concurrency=concurrency
             )
             async with installation as gateway:
                 await gateway.start()
@@ -62,6 +64,7 @@ async def _run(gateway: GatewayProcess, smtp: SmtpProcess, recipients: int) -> M
     seen = await watch(gateway, await send_to_all(gateway, message), started)
     return MailFigures(
         recipients=recipients,
+        concurrency=gateway.concurrency,
         imported_per_second=imported,
         first_message_ms=seen.first_message * 1000,
         snapshot_rows_per_second=recipients / seen.snapshot,
