@@ -25,15 +25,16 @@ from bench.measuring import machine
 from bench.smtp import MailFigures, measure_mail
 from bench.smtp_adapter import AdapterFigures, measure_adapter
 from bench.twilio import ReceiptFigures, TextFigures, measure_receipts, measure_texts
+from bench.waiting import WaitingFigures, measure_waiting
 
 T = TypeVar("T")
 
 RESULTS = Path(__file__).with_name("results.json")
 
 
-KINDS = ("mail", "engine", "adapter", "texts", "receipts")
+KINDS = ("mail", "engine", "adapter", "texts", "receipts", "waiting")
 
-Figures = MailFigures | EngineFigures | TextFigures | ReceiptFigures | AdapterFigures | SendFigures
+Figures = MailFigures | EngineFigures | TextFigures | ReceiptFigures | AdapterFigures | SendFigures | WaitingFigures
 Results = dict[str, list[dict[str, Any]]]
 
 
@@ -104,6 +105,7 @@ def main() -> None:
     parser.add_argument("--receipts", type=int, nargs="+", default=[25_000], help="messages with two receipts each")
     parser.add_argument("--adapter-mails", type=int, default=20_000, help="for the SMTP adapter by itself")
     parser.add_argument("--adapter-sends", type=int, default=20_000, help="for each HTTP adapter by itself")
+    parser.add_argument("--waiting", type=int, nargs="+", default=[0, 100_000], help="drips that wait")
     parser.add_argument("--only", choices=KINDS)
     options = parser.parse_args()
     report = Report()
@@ -149,7 +151,19 @@ def _receipts(report: Report, options: argparse.Namespace) -> None:
     report.show("receipts", "Receipts, signed and durable", "receipts", runs)
 
 
-_MEASURE = {"mail": _mail, "engine": _engine, "adapter": _adapter, "texts": _texts, "receipts": _receipts}
+def _waiting(report: Report, options: argparse.Namespace) -> None:
+    runs = [measured(measure_waiting(number)) for number in options.waiting]
+    report.show("waiting", "Drips that wait for their next batch", "waiting", runs)
+
+
+_MEASURE = {
+    "mail": _mail,
+    "engine": _engine,
+    "adapter": _adapter,
+    "texts": _texts,
+    "receipts": _receipts,
+    "waiting": _waiting,
+}
 
 
 if __name__ == "__main__":

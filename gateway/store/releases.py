@@ -60,7 +60,10 @@ class Releases:
 
     async def next_look(self) -> datetime | None:
         """When the next action wants to be looked at."""
-        row = self._database.read_now(lambda conn: conn.execute("SELECT min(look_at) FROM bulk_actions").fetchone())
+        # Without the condition the index of those who want to be looked at would not answer it.
+        row = self._database.read_now(
+            lambda conn: conn.execute("SELECT min(look_at) FROM bulk_actions WHERE look_at IS NOT NULL").fetchone()
+        )
         return instant_or_none(row[0])
 
     async def want_look(self, actions: Sequence[ActionId]) -> None:

@@ -1,0 +1,69 @@
+"""What the loops ask again and again while nothing is due is answered by indexes, however much waits."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import AsyncIterator, Callable
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from gateway.core.ids import IdSequence
+from gateway.core.schedule import Drip, Schedule, parse_every
+from gateway.store.database import Database
+from gateway.testing.clock import FakeClock
+from tests.engine.world import World
+
+DAILY = Schedule(mode="drip", time_zone="UTC", drip=Drip(batch_quantity=1, repeat_after=parse_every("1d")))
+SECONDS = 90  # some loops look once a minute
+WALKS = re.compile(r"(SCAN|SEARCH) (\w+)$")  # by no index and no key
+SHORT = frozenset({"senders", "orgs", "meta", "webhooks", "w", "s", "o"})  # as long as the configuration
+
+
+class Explaining:
+    """A connection that notes how it answers what it is asked."""
+
+    def __init__(self, conn: Any, plans: dict[str, list[str]]) -> None:
+        self._conn = conn
+        self._plans = plans
+
+    def execute(self, statement: str, parameters: Any = ()) -> Any:
+        if statement not in self._plans:
+            self._plans[statement] = [
+                row[3] for row in self._conn.execute(f"EXPLAIN QUERY PLAN {statement}", parameters)
+            ]
+        return self._conn.execute(statement, parameters)
+
+
+@pytest.fixture
+async def world(database: Database, clock: FakeClock, ids: IdSequence) -> AsyncIterator[World]:
+    world = World(database, clock, ids)
+    await world.start()
+    yield world
+    await world.kill()
+
+
+async def test_loops_with_nothing_to_do_walk_through_no_table(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    plans: dict[str, list[str]] = {}
+    read = Database._read
+
+    def explained(self: Database, query: Callable[[Any], Any]) -> Any:
+        return read(self, lambda conn: query(Explaining(conn, plans)))
+
+    await world.contacts(3)
+    await world.create(DAILY)
+    monkeypatch.setattr(Database, "_read", explained)
+    for _ in range(SECONDS):
+        world.clock.move_to(world.clock.now() + timedelta(seconds=1))
+        await asyncio.sleep(0.01)
+    monkeypatch.undo()
+    assert any("min(look_at)" in statement for statement in plans)
+    walks = {
+        (plan, " ".join(statement.split()))
+        for statement, lines in plans.items()
+        for plan in lines
+        if (found := WALKS.search(plan)) is not None and found[2] not in SHORT
+    }
+    assert not walks
