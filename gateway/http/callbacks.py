@@ -6,6 +6,7 @@ answered with success once it is on disk, however little it can be understood.
 
 from __future__ import annotations
 
+import re
 from typing import Final
 from urllib.parse import parse_qsl
 
@@ -24,6 +25,9 @@ BODY_BYTES_MAX: Final = 4 * 1024 * 1024  # Meta batches updates into up to 3 MB;
 PREFIX: Final = "/callbacks/"
 PATHS: Final = (f"{PREFIX}{{sender}}", f"{PREFIX}{{sender}}/{{tail:.*}}")
 METHODS: Final = ("GET", "POST")
+
+# What our own callback URLs have, `ref=msg_...`, and nothing that could stand for something else.
+_PAIR: Final = re.compile(r"[A-Za-z0-9_-]+=[A-Za-z0-9_-]*")
 
 
 class CallbackDoor:
@@ -102,6 +106,9 @@ class CallbackDoor:
 
 
 def _pairs(query: str) -> tuple[tuple[str, str], ...]:
+    if _PAIR.fullmatch(query):
+        name, _, value = query.partition("=")
+        return ((name, value),)
     try:
         return tuple(parse_qsl(query, keep_blank_values=True, errors="replace", max_num_fields=PARAMETERS_MAX))
     except ValueError as exc:

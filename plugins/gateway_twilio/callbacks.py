@@ -63,11 +63,10 @@ def fields_of(request: CallbackRequest) -> Fields:
         return {name: _plain(value) for name, value in request.query}
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     pairs = form_pairs(request.body) if kind == FORM else None
-    return {_decoded(name): _plain(_decoded(value)) for name, value in pairs or ()}
-
-
-def _decoded(value: bytes) -> str:
-    return value.decode("utf-8", "replace")
+    return {
+        name.decode("utf-8", "replace"): value.decode("utf-8", "replace").replace("\0", "")
+        for name, value in pairs or ()
+    }
 
 
 def _plain(value: str) -> str:
