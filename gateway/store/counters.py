@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections import Counter
+from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -32,8 +32,10 @@ def counted(conn: sqlite3.Connection, action: int) -> list[int]:
 class Moves:
     """What one transaction does to recipients. Not shared between transactions."""
 
-    _states: dict[int, Counter[RecipientState]] = field(default_factory=dict)
-    _batches: dict[tuple[int, int], Counter[RecipientState]] = field(default_factory=dict)
+    _states: defaultdict[int, Counter[RecipientState]] = field(default_factory=lambda: defaultdict(Counter))
+    _batches: defaultdict[tuple[int, int], Counter[RecipientState]] = field(
+        default_factory=lambda: defaultdict(Counter)
+    )
     _unreleased: Counter[int] = field(default_factory=Counter)
     _tried: Counter[tuple[int, int]] = field(default_factory=Counter)
     _left: Counter[tuple[int, int]] = field(default_factory=Counter)
@@ -59,7 +61,7 @@ class Moves:
 
     def take_back(self, action: int, batch: int, number: int) -> None:
         """`number` pending recipients that were never tried leave their batch, and are not of its size any more."""
-        self._batches.setdefault((action, batch), Counter())[RecipientState.PENDING] -= number
+        self._batches[action, batch][RecipientState.PENDING] -= number
         self._unreleased[action] += number
         self._tried[action, batch] += number
         self._left[action, batch] += number
@@ -83,9 +85,9 @@ class Moves:
         self._looks.add(action)
 
     def _shift(self, action: int, batch: int | None, state: RecipientState, number: int) -> None:
-        self._states.setdefault(action, Counter())[state] += number
+        self._states[action][state] += number
         if batch is not None:
-            self._batches.setdefault((action, batch), Counter())[state] += number
+            self._batches[action, batch][state] += number
         elif state is RecipientState.PENDING:
             self._unreleased[action] += number
 

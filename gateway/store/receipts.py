@@ -23,6 +23,8 @@ from gateway.store.counters import Moves
 from gateway.store.outbox import publish_statuses
 
 STATUSES: Final[Mapping[Status, MessageStatus]] = {status: MessageStatus[status.name] for status in Status}
+_STATUS_OF: Final = {status.value: status for status in MessageStatus}  # calling the enum takes ten times as long
+_LABELS: Final = {status: status.label for status in MessageStatus}
 _SAID_AT: Final = {
     MessageStatus.ACCEPTED: "accepted_at",
     MessageStatus.SENT: "sent_at",
@@ -83,7 +85,7 @@ class _Message:
                 self.said["accepted_at"] = at
             if receipt.address_dead and after in NEGATIVE:
                 self.dead = receipt
-        self.news.append((at, reported.label, receipt.reason))
+        self.news.append((at, _LABELS[reported], receipt.reason))
 
 
 def merge_receipts(
@@ -180,7 +182,7 @@ def _read(conn: sqlite3.Connection, sender: int, ids: Iterable[int]) -> dict[int
     messages = {}
     for id, status, action, seq, attempted_at, due_at, named, *said in rows:
         instants = dict(zip(_SAID_AT.values(), said, strict=True))
-        present = MessageStatus(status)
+        present = _STATUS_OF[status]
         messages[id] = _Message(
             MessageId(id), present, action, seq, attempted_at, due_at, bool(named), instants, present
         )
