@@ -41,19 +41,28 @@ RUN_METHOD: Final = "RUN"  # of a callback that an adapter's `run` delivered
 class Inbox:
     """Stores callbacks, as many at once as came in while the last commit was on its way."""
 
-    def __init__(self, store: CallbackStore, clock: Clock) -> None:
+    def __init__(
+        self,
+        store: CallbackStore,
+        clock: Clock,
+        read: Callable[[Callback], Reading],
+        stored: Callable[[Sequence[Callback], Sequence[Reading]], None],
+    ) -> None:
+        """`stored` hears of callbacks that are on disk, and what `read` made of them, before they are answered."""
         self._store = store
         self._clock = clock
-        self._waiting: list[tuple[SenderId, CallbackRequest, asyncio.Future[Callback]]] = []
+        self._read = read
+        self._stored = stored
+        self._waiting: list[tuple[SenderId, CallbackRequest, asyncio.Future[None]]] = []
         self._flushing: asyncio.Task[None] | None = None
 
-    async def put(self, sender: SenderId, request: CallbackRequest) -> Callback:
-        """Returns when it is on disk. StoreUnavailable: it is not; whoever sent it must send it again."""
-        future: asyncio.Future[Callback] = asyncio.get_running_loop().create_future()
+    def put(self, sender: SenderId, request: CallbackRequest) -> asyncio.Future[None]:
+        """Done when it is on disk. StoreUnavailable: it is not; whoever sent it must send it again."""
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiting.append((sender, request, future))
         if self._flushing is None:
             self._flushing = asyncio.create_task(self._flush())
-        return await future
+        return future
 
     async def _flush(self) -> None:
         try:
@@ -63,18 +72,24 @@ class Inbox:
         finally:
             self._flushing = None
 
-    async def _store_all(self, batch: list[tuple[SenderId, CallbackRequest, asyncio.Future[Callback]]]) -> None:
+    async def _store_all(self, batch: list[tuple[SenderId, CallbackRequest, asyncio.Future[None]]]) -> None:
         try:
-            stored = await self._store.add([(sender, request) for sender, request, _ in batch], self._clock.now())
+            callbacks = self._store.number([(sender, request) for sender, request, _ in batch])
+            storing = asyncio.create_task(self._store.add(callbacks, self._clock.now()))
+            await asyncio.sleep(0)
+            # Meanwhile: all in a row, which takes half as long as each between two answers.
+            readings = [self._read(callback) for callback in callbacks]
+            await storing
+            self._stored(callbacks, readings)
         # Whatever it is, those who wait for the commit must hear of it.
         except Exception as exc:  # noqa: BLE001
             for _, _, future in batch:
                 if not future.done():
                     future.set_exception(exc)
             return
-        for (_, _, future), callback in zip(batch, stored, strict=True):
+        for _, _, future in batch:
             if not future.done():
-                future.set_result(callback)
+                future.set_result(None)
 
 
 class Intake:
@@ -100,7 +115,7 @@ class Intake:
         self._store = store
         self._templates = templates
         self._releases = releases
-        self._inbox = Inbox(store, clock)
+        self._inbox = Inbox(store, clock, self._read, self._remember)
         self._clock = clock
         self._crash = crash
         self._metrics = metrics
@@ -142,7 +157,7 @@ class Intake:
             self._metrics.called_back(sender.name, "refused")
             self._tell_refused(sender)
             return None
-        await self._keep(sender, request)
+        await self._inbox.put(sender.id, request)
         return self._answer(sender, request)
 
     def _tell_refused(self, sender: Sender) -> None:
@@ -160,7 +175,7 @@ class Intake:
 
         async def deliver(raw: bytes) -> None:
             request = CallbackRequest(method=RUN_METHOD, url="", tail="", query=(), headers={}, body=raw)
-            await self._keep(sender, request)
+            await self._inbox.put(sender.id, request)
 
         return deliver
 
@@ -202,14 +217,14 @@ class Intake:
             self._log.error("answer_raised", sender=sender.name, error=type(exc).__name__, exc_info=exc, may_quote=True)
             return CallbackAnswer()
 
-    async def _keep(self, sender: Sender, request: CallbackRequest) -> None:
-        callback = await self._inbox.put(sender.id, request)
-        self._crash.passed("receipt_stored")
-        self._metrics.called_back(sender.name, "stored")
-        if len(self._remembered) == REMEMBERED_MAX:
-            self._look_back = True
-        else:
-            self._remembered.append(self._read(callback))
+    def _remember(self, callbacks: Sequence[Callback], readings: Sequence[Reading]) -> None:
+        for callback, reading in zip(callbacks, readings, strict=True):
+            self._crash.passed("receipt_stored")
+            self._metrics.called_back(self._senders[callback.sender].name, "stored")
+            if len(self._remembered) == REMEMBERED_MAX:
+                self._look_back = True
+            else:
+                self._remembered.append(reading)
         self._nudge.set()
 
     async def _next(self) -> Sequence[Reading]:

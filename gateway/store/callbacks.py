@@ -117,13 +117,15 @@ class CallbackStore:
         self._database = database
         self._ids = ids
 
-    async def add(self, requests: Sequence[tuple[SenderId, CallbackRequest]], now: datetime) -> tuple[Callback, ...]:
+    def number(self, requests: Sequence[tuple[SenderId, CallbackRequest]]) -> tuple[Callback, ...]:
+        """As they are to be stored."""
+        return tuple([Callback(id=self._ids.take(), sender=sender, request=request) for sender, request in requests])
+
+    async def add(self, callbacks: Sequence[Callback], now: datetime) -> None:
         """Store them as they came; on disk when this returns."""
-        stored = tuple(Callback(id=self._ids.take(), sender=sender, request=request) for sender, request in requests)
         micros = to_micros(now)
-        rows = [(one.id, one.sender, micros, _without_body(one.request), one.request.body) for one in stored]
+        rows = [(one.id, one.sender, micros, _without_body(one.request), one.request.body) for one in callbacks]
         await self._database.write(lambda conn: _insert(conn, rows))
-        return stored
 
     async def waiting(self, limit: int) -> tuple[Callback, ...]:
         """The oldest that are still to be read."""
