@@ -153,15 +153,7 @@ class CallbackStore:
                     for event in reading.events:
                         _apply(conn, reading, reading.context, event, micros, self._ids.take, applied)
             applied.looks = moves.write(conn, micros)
-            rows = [
-                (one.callback, READ if one.problem is None else UNREADABLE, len(one.events), one.problem)
-                for one in readings
-            ]
-            conn.execute(
-                "UPDATE callbacks SET state = j.value ->> 1, events = j.value ->> 2, problem = j.value ->> 3 "
-                "FROM (SELECT value FROM json_each(?) LIMIT -1) AS j WHERE id = j.value ->> 0",
-                (to_json(rows),),
-            )
+            _write_outcomes(conn, readings)
             return applied
 
         return await self._database.write(operation)
@@ -224,6 +216,19 @@ def _insert(conn: sqlite3.Connection, rows: Sequence[tuple[Any, ...]]) -> None:
             tuple(chain.from_iterable(rows[start : start + size])),
         )
         start += size
+
+
+def _write_outcomes(conn: sqlite3.Connection, readings: Sequence[Reading]) -> None:
+    """That they were read: all that are alike together, and nearly all are."""
+    alike: dict[tuple[int, int, str | None], list[int]] = {}
+    for one in readings:
+        state = READ if one.problem is None else UNREADABLE
+        alike.setdefault((state, len(one.events), one.problem), []).append(one.callback)
+    for outcome, ids in alike.items():
+        conn.execute(
+            "UPDATE callbacks SET state = ?, events = ?, problem = ? WHERE id IN (SELECT value FROM json_each(?))",
+            (*outcome, to_json(ids)),
+        )
 
 
 def _apply_receipts(
