@@ -102,12 +102,12 @@ class Metrics:
         """The sender was held, or released."""
         self._held.labels(sender).set(held)
 
-    def called_back(self, sender: str, outcome: Literal["stored", "answered", "refused"]) -> None:
+    def called_back(self, sender: str, outcome: Literal["stored", "answered", "refused"], number: int = 1) -> None:
         """A provider called: its request was stored, or only answered (a handshake), or was not genuine."""
         counter = self._callbacks_of.get((sender, outcome))
         if counter is None:
             counter = self._callbacks_of[sender, outcome] = self._callbacks.labels(sender, outcome)
-        counter.inc()
+        counter.inc(number)
 
     def applied(self, merged: int, parked: int, inbound: int) -> None:
         """So many receipts were merged, or wait for their message; so many inbound messages are new."""

@@ -127,7 +127,7 @@ def _medium(media: Media) -> Media:
 
 def _ids(ids: Sequence[str]) -> tuple[str, ...]:
     """Ids that are too long to be one are left out: cut, they would be somebody else's."""
-    return tuple(id for id in ids[:IDS_MAX] if id and len(id) <= ID_CHARACTERS_MAX and not _UNFIT.search(id))
+    return tuple([id for id in ids[:IDS_MAX] if id and len(id) <= ID_CHARACTERS_MAX and not _UNFIT.search(id)])
 
 
 def _text(text: str | None, characters_max: int) -> str | None:

@@ -7,7 +7,7 @@ not come to read is found by its row at the next start.
 from __future__ import annotations
 
 import asyncio
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from typing import Final
@@ -218,9 +218,10 @@ class Intake:
             return CallbackAnswer()
 
     def _remember(self, callbacks: Sequence[Callback], readings: Sequence[Reading]) -> None:
-        for callback, reading in zip(callbacks, readings, strict=True):
+        for sender, number in Counter([callback.sender for callback in callbacks]).items():
+            self._metrics.called_back(self._senders[sender].name, "stored", number)
+        for reading in readings:
             self._crash.passed("receipt_stored")
-            self._metrics.called_back(self._senders[callback.sender].name, "stored")
             if len(self._remembered) == REMEMBERED_MAX:
                 self._look_back = True
             else:

@@ -10,7 +10,7 @@ from typing import Literal, Protocol
 class IntakeMetrics(Protocol):
     """What comes in. Called from the event loop; must not block and must not raise."""
 
-    def called_back(self, sender: str, outcome: Literal["stored", "answered", "refused"]) -> None:
+    def called_back(self, sender: str, outcome: Literal["stored", "answered", "refused"], number: int = 1) -> None:
         """A provider called: its request was stored, or only answered (a handshake), or was not genuine."""
         ...
 

@@ -7,7 +7,8 @@ answered with success once it is on disk, however little it can be understood.
 from __future__ import annotations
 
 import re
-from typing import Final
+from collections.abc import Coroutine
+from typing import Any, Final
 from urllib.parse import parse_qsl
 
 from aiohttp import web
@@ -62,8 +63,8 @@ class CallbackDoor:
             status=answer.status, body=answer.body, headers={**COMMON_HEADERS, "Content-Type": answer.content_type}
         )
 
-    async def take(self, plain: PlainRequest) -> CallbackAnswer:
-        """Take one that is plain; only where `knows_itself`. What it raises is that of `handle`."""
+    def take(self, plain: PlainRequest) -> Coroutine[Any, Any, CallbackAnswer]:
+        """Take one that is plain; only where `knows_itself`. What this and its awaiting raise is that of `handle`."""
         path, _, query = plain.target.partition("?")
         name, slash, rest = path.removeprefix(PREFIX).partition("/")
         request = CallbackRequest(
@@ -74,7 +75,7 @@ class CallbackDoor:
             headers=plain.headers,
             body=plain.body,
         )
-        return await self._receive(self._sender(name), request)
+        return self._receive(self._sender(name), request)
 
     def _sender(self, name: str) -> Sender:
         sender = self._catalogue.senders.get(name)

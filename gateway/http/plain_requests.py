@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final
 
+import msgspec
+
 HEAD_BYTES_MAX: Final = 8 * 1024
 BODY_BYTES_MAX: Final = 64 * 1024
 END: Final = b"\r\n\r\n"
@@ -25,19 +27,14 @@ _BODILESS: Final = frozenset({"GET", "HEAD", "DELETE"})
 _ONCE: Final = ("host", "content-length", "content-type")
 
 
-@dataclass(frozen=True, slots=True)
-class PlainRequest:
+class PlainRequest(msgspec.Struct, frozen=True):
     """One request. Of a header that came several times, the values stand in one, as RFC 9110 (5.3) allows."""
 
     method: str
     target: str  # path and query as received
     headers: dict[str, str]  # names in lower case
     body: bytes
-
-    @property
-    def closes(self) -> bool:
-        """Whether the other side wants no further answer on this connection."""
-        return self.headers.get("connection", "").lower() == "close"
+    closes: bool  # the other side wants no further answer on this connection
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +65,8 @@ def read_plain(data: bytes) -> PlainRequest | Unfinished | None:
         return Unfinished(size)
     if len(data) > size:
         return None
-    return PlainRequest(first[1], first[2], headers, data[size - length :])
+    closes = headers.get("connection", "").lower() == "close"
+    return PlainRequest(first[1], first[2], headers, data[size - length :], closes)
 
 
 def _headers(lines: list[str]) -> dict[str, str] | None:

@@ -51,11 +51,11 @@ class Verifier:
             return False
         given = claimed.encode("utf-8", "replace")
         form = signed_form(pairs)
-        return any(
-            hmac.compare_digest(given, signature(secret, url, form, algorithm))
-            for url in url_spellings(request.url)
-            for secret in secrets
-        )
+        for url in url_spellings(request.url):
+            for secret in secrets:
+                if hmac.compare_digest(given, signature(secret, url, form, algorithm)):
+                    return True
+        return False
 
     def _secrets(self, settings: str | None) -> tuple[tuple[bytes, ...], str | None]:
         """What the signature is made with: the account's token and SHA-1, unless a header names a key and a hash."""

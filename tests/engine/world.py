@@ -368,7 +368,7 @@ class World:
 class SilentMetrics:
     """Nobody looks."""
 
-    def called_back(self, sender: str, outcome: Literal["stored", "answered", "refused"]) -> None:
+    def called_back(self, sender: str, outcome: Literal["stored", "answered", "refused"], number: int = 1) -> None:
         pass
 
     def applied(self, merged: int, parked: int, inbound: int) -> None:
