@@ -178,7 +178,7 @@ async def _build(
         limits=_limits(config, hooks),
         crash=crash,
     )
-    singles = SingleMessages(catalogue, engine.gatekeepers, people, contents, composer, ids, clock, engine.nudge)
+    singles = SingleMessages(catalogue, engine.gatekeepers, people, contents, composer, ids, clock, engine.nudge_sender)
     desk, trials = _template_work(own_templates, templates, contents, composer, singles, people, catalogue, clock)
     log = CommunicationLog(MessageLog(database), catalogue, composer)
     return Installation(

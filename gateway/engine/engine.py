@@ -170,6 +170,10 @@ class Engine:
         self._scheduler.wake()
         self._released()
 
+    def nudge_sender(self, sender: str) -> None:
+        """A single message was accepted for this sender."""
+        self._lanes[sender].wake_for_single()
+
     async def run(self) -> None:
         """Work until cancelled. Raises what a loop raises: a loop that fails is a bug, and the daemon restarts."""
         await self._reconciler.take_over()

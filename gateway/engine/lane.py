@@ -18,6 +18,7 @@ import structlog
 
 from gateway.clock import Clock
 from gateway.core.ids import ActionId
+from gateway.core.states import RecipientEvent
 from gateway.engine.catalogue import Sender
 from gateway.engine.composing import Composer
 from gateway.engine.consequences import Consequences
@@ -96,6 +97,11 @@ class Lane:
         self._poll_at = None
         for feed in self._feeds.values():
             feed.rouse()
+        self._nudge.set()
+
+    def wake_for_single(self) -> None:
+        """A single message was accepted: nothing else has changed."""
+        self._singles.rouse()
         self._nudge.set()
 
     def rewind(self, action: ActionId) -> None:
@@ -339,7 +345,7 @@ class Lane:
             if prepared.message in granted.messages:
                 self._workers.submit(prepared)
             else:
-                self._singles.done_with(prepared.message)
+                self._singles.done_with(prepared.message, again=True)
         for wanted in batch.bulk.values():
             self._hand_out(wanted, granted, now)
 
@@ -359,14 +365,14 @@ class Lane:
     def _release_place(self, prepared: Prepared, decision: Decision) -> None:
         """After the commit: the place is free, and whoever goes back to pending can be read again."""
         if prepared.candidate is None:
-            self._singles.done_with(prepared.message)
+            self._singles.done_with(prepared.message, again=decision.ruling.event is RecipientEvent.RETURN)
             return
         if (feed := self._feed_of(prepared)) is None:
             return
         feed.done_with(prepared.candidate.seq)
         if decision.not_before is not None:
             feed.waits_until(from_micros(decision.not_before))
-        elif decision.ruling.event.value == "return":
+        elif decision.ruling.event is RecipientEvent.RETURN:
             feed.rewind(prepared.candidate.seq)
 
     async def _pause_faulty(self, now: datetime) -> None:

@@ -57,7 +57,7 @@ class SingleDraft:
 
 
 class SingleMessages:
-    """Accepts single messages. `gatekeepers` are the senders' own, by sender name."""
+    """Accepts single messages. `gatekeepers` are the senders' own, by sender name; `nudge` is told a sender's name."""
 
     def __init__(
         self,
@@ -68,7 +68,7 @@ class SingleMessages:
         composer: Composer,
         ids: IdSequence,
         clock: Clock,
-        nudge: Callable[[], None],
+        nudge: Callable[[str], None],
     ) -> None:
         self._catalogue = catalogue
         self._gatekeepers = gatekeepers
@@ -117,7 +117,7 @@ class SingleMessages:
                 claim=claim,
             )
         )
-        self._nudge()
+        self._nudge(sender.name)
         return message
 
     async def _read(self, org: Org, draft: SingleDraft) -> CheckedContent:
@@ -244,10 +244,10 @@ class SingleFeed:
         """There may be new ones."""
         self._look = True
 
-    def done_with(self, message: MessageId) -> None:
-        """It is neither prepared nor in flight any more; it may have to go again."""
+    def done_with(self, message: MessageId, *, again: bool) -> None:
+        """It is neither prepared nor in flight any more. `again`: it may have to go once more."""
         self._taken.discard(message)
-        self._look = True
+        self._look = self._look or again
 
     def put_back(self, prepared: list[Prepared]) -> None:
         """A turn that could not be written gives back what it wanted to send."""
@@ -259,7 +259,9 @@ class SingleFeed:
         if self.ready or not (self._look or due):
             return
         self._look = False
-        found, waiting = await self._candidates.singles(self._sender.id, to_micros(now), READ_AHEAD + len(self._taken))
+        limit = READ_AHEAD + len(self._taken)
+        found, waiting = await self._candidates.singles(self._sender.id, to_micros(now), limit)
+        self._look = self._look or len(found) == limit
         self._later_at = None if waiting is None else from_micros(waiting)
         for single in found:
             if single.id not in self._taken:

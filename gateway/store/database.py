@@ -146,8 +146,12 @@ class Database:
         """As `read`, in the caller's own thread, and for a few rows found by their keys only.
 
         They take 20 microseconds; to a reader and back it is two turns of an event loop that may be busy, milliseconds.
+        Each statement sees what was committed last before it: a transaction around one costs more than the statement.
         """
-        return self._read(query)
+        try:
+            return query(self._reader())
+        except sqlite3.OperationalError as exc:
+            raise _unavailable(exc) from exc
 
     async def probe(self) -> str | None:
         """Whether a write can be committed now: None, or what is wrong."""
@@ -169,13 +173,18 @@ class Database:
             conn.close()
         self._conn.close()
 
-    def _read(self, query: Callable[[sqlite3.Connection], T]) -> T:
+    def _reader(self) -> sqlite3.Connection:
+        """This thread's own connection for reading."""
         conn: sqlite3.Connection | None = getattr(self._local, "conn", None)
         if conn is None:
             conn = connect(self.path, readonly=True, cache_kib=READER_CACHE_KIB)
             conn.create_function(HASH_FUNCTION, 2, self._hash, deterministic=True)
             self._local.conn = conn
             self._read_connections.append(conn)
+        return conn
+
+    def _read(self, query: Callable[[sqlite3.Connection], T]) -> T:
+        conn = self._reader()
         try:
             conn.execute("BEGIN")
             try:

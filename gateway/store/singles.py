@@ -74,7 +74,7 @@ class SingleStore:
         where = (
             f"c.id IN ({holders_sql(channel, '?1', '?2')}) AND c.deleted_at IS NULL ORDER BY c.updated_at DESC LIMIT 1"
         )
-        found = await self._database.read(lambda conn: _person(conn, channel, where, (org, address)))
+        found = self._database.read_now(lambda conn: _person(conn, channel, where, (org, address)))
         return found if found is not None else Person(address=address)
 
     async def opted_out(self, org: OrgId, channel: str, person: Person, category: str) -> bool:

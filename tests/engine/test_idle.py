@@ -30,7 +30,7 @@ class Explaining:
         self._plans = plans
 
     def execute(self, statement: str, parameters: Any = ()) -> Any:
-        if statement not in self._plans:
+        if "SELECT" in statement and statement not in self._plans:
             self._plans[statement] = [
                 row[3] for row in self._conn.execute(f"EXPLAIN QUERY PLAN {statement}", parameters)
             ]
@@ -47,14 +47,11 @@ async def world(database: Database, clock: FakeClock, ids: IdSequence) -> AsyncI
 
 async def test_loops_with_nothing_to_do_walk_through_no_table(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     plans: dict[str, list[str]] = {}
-    read = Database._read
-
-    def explained(self: Database, query: Callable[[Any], Any]) -> Any:
-        return read(self, lambda conn: query(Explaining(conn, plans)))
+    reader: Callable[[Database], Any] = Database._reader
 
     await world.contacts(3)
     await world.create(DAILY)
-    monkeypatch.setattr(Database, "_read", explained)
+    monkeypatch.setattr(Database, "_reader", lambda self: Explaining(reader(self), plans))
     for _ in range(SECONDS):
         world.clock.move_to(world.clock.now() + timedelta(seconds=1))
         await asyncio.sleep(0.01)

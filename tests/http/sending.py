@@ -122,7 +122,7 @@ async def build_sending(database: Database, clock: FakeClock, ids: IdSequence) -
         Composer(renderer),
         ids,
         clock,
-        lambda: nudges.append("single"),
+        nudges.append,
     )
     return Sending(
         catalogue=catalogue,

@@ -55,7 +55,7 @@ async def test_a_single_message_is_accepted_with_its_text(api: Api, sending: Sen
     assert (message.status, message.source, message.direction) == ("pending", "api", "outbound")
     assert (message.requested_by, message.attempts, message.category) == ("user:42", 0, "general")
     assert reply.json["created_at"] == "2026-06-01T08:00:00Z"
-    assert sending.nudges == ["single"]
+    assert sending.nudges == ["mail"]
 
 
 async def test_a_repeated_message_is_sent_once(api: Api, database: Database) -> None:

@@ -55,8 +55,11 @@ class SimulatedDatabase(Database):
     def _start(self) -> None:
         self._queue = _Arrivals(self._arrived)
 
+    def _reader(self) -> sqlite3.Connection:
+        """The connection that writes: between two groups there is nothing that is not committed."""
+        return self._conn
+
     def _read(self, query: Callable[[sqlite3.Connection], T]) -> T:
-        """On the connection that writes: between two groups there is nothing that is not committed."""
         before = self._conn.total_changes
         found = query(self._conn)
         assert self._conn.total_changes == before, "a read has written"

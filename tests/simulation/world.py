@@ -255,7 +255,7 @@ class World:
             limits=ActionLimits(creations_per_minute=1_000),
         )
         singles = SingleMessages(
-            catalogue, engine.gatekeepers, SingleStore(database), contents, composer, ids, clock, engine.nudge
+            catalogue, engine.gatekeepers, SingleStore(database), contents, composer, ids, clock, engine.nudge_sender
         )
         return Life(
             loop,
