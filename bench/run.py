@@ -22,6 +22,7 @@ from rich.table import Table
 from bench.engine import EngineFigures, measure_engine
 from bench.http_adapters import ADAPTERS, CLIENTS, SendFigures, measure_sends
 from bench.measuring import machine
+from bench.singles import SingleFigures, measure_singles
 from bench.smtp import MailFigures, measure_mail
 from bench.smtp_adapter import AdapterFigures, measure_adapter
 from bench.twilio import ReceiptFigures, TextFigures, measure_receipts, measure_texts
@@ -32,9 +33,18 @@ T = TypeVar("T")
 RESULTS = Path(__file__).with_name("results.json")
 
 
-KINDS = ("mail", "engine", "adapter", "texts", "receipts", "waiting")
+KINDS = ("mail", "engine", "adapter", "texts", "receipts", "singles", "waiting")
 
-Figures = MailFigures | EngineFigures | TextFigures | ReceiptFigures | AdapterFigures | SendFigures | WaitingFigures
+Figures = (
+    MailFigures
+    | EngineFigures
+    | TextFigures
+    | ReceiptFigures
+    | SingleFigures
+    | AdapterFigures
+    | SendFigures
+    | WaitingFigures
+)
 Results = dict[str, list[dict[str, Any]]]
 
 
@@ -105,6 +115,7 @@ def main() -> None:
     parser.add_argument("--receipts", type=int, nargs="+", default=[25_000], help="messages with two receipts each")
     parser.add_argument("--adapter-mails", type=int, default=20_000, help="for the SMTP adapter by itself")
     parser.add_argument("--adapter-sends", type=int, default=20_000, help="for each HTTP adapter by itself")
+    parser.add_argument("--singles", type=int, default=2_000, help="single messages over the API")
     parser.add_argument("--waiting", type=int, nargs="+", default=[0, 100_000], help="drips that wait")
     parser.add_argument("--only", choices=KINDS)
     options = parser.parse_args()
@@ -151,6 +162,11 @@ def _receipts(report: Report, options: argparse.Namespace) -> None:
     report.show("receipts", "Receipts, signed and durable", "receipts", runs)
 
 
+def _singles(report: Report, options: argparse.Namespace) -> None:
+    runs = [measured(measure_singles(options.singles, callers)) for callers in (1, 8, 64)]
+    report.show("singles", "Single messages over the API", "callers", runs)
+
+
 def _waiting(report: Report, options: argparse.Namespace) -> None:
     runs = [measured(measure_waiting(number)) for number in options.waiting]
     report.show("waiting", "Drips that wait for their next batch", "waiting", runs)
@@ -162,6 +178,7 @@ _MEASURE = {
     "adapter": _adapter,
     "texts": _texts,
     "receipts": _receipts,
+    "singles": _singles,
     "waiting": _waiting,
 }
 

@@ -1,0 +1,78 @@
+"""Single messages over the API: how many are accepted, each after its commit, and how long a caller waits for that."""
+
+from __future__ import annotations
+
+import asyncio
+import statistics
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from bench.measuring import TIMEOUT_SECONDS, cpu_seconds, free_port
+from bench.smtp import CONCURRENCY
+from gateway.testing.smtp_process import SmtpProcess
+from tests.processes import GatewayProcess
+
+POLL_SECONDS = 0.02
+
+
+@dataclass
+class SingleFigures:
+    """One run. `sent_per_second` ends with the last mail at its server; CPU is the daemon's own."""
+
+    callers: int
+    accepted_per_second: float
+    answer_p50_ms: float
+    answer_p99_ms: float
+    sent_per_second: float
+    cpu_ms_per_message: float
+
+
+async def measure_singles(number: int, callers: int) -> SingleFigures:
+    """`number` messages from so many callers at once, each of whom waits for an answer before the next one."""
+    with tempfile.TemporaryDirectory(prefix="gateway-bench-") as folder:
+        async with SmtpProcess(Path(folder) / "mails.tsv") as smtp:
+            installation = GatewayProcess(
+                Path(folder), smtp.port, port=free_port(), rate=100_000, concurrency=CONCURRENCY
+            )
+            async with installation as gateway:
+                await gateway.start()
+                return await _run(gateway, smtp, number, callers)
+
+
+async def _run(gateway: GatewayProcess, smtp: SmtpProcess, number: int, callers: int) -> SingleFigures:
+    latencies: list[float] = []
+    numbers = iter(range(number))
+    cpu, started = cpu_seconds(gateway.pid), time.perf_counter()
+    await asyncio.gather(*(_call(gateway, numbers, latencies) for _ in range(callers)))
+    accepted = time.perf_counter() - started
+    await _until_sent(smtp, number)
+    sent = time.perf_counter() - started
+    percentiles = statistics.quantiles(latencies, n=100)
+    return SingleFigures(
+        callers=callers,
+        accepted_per_second=number / accepted,
+        answer_p50_ms=percentiles[49] * 1000,
+        answer_p99_ms=percentiles[98] * 1000,
+        sent_per_second=number / sent,
+        cpu_ms_per_message=(cpu_seconds(gateway.pid) - cpu) / number * 1000,
+    )
+
+
+async def _until_sent(smtp: SmtpProcess, number: int) -> None:
+    for _ in range(int(TIMEOUT_SECONDS / POLL_SECONDS)):
+        if smtp.count() == number:
+            return
+        await asyncio.sleep(POLL_SECONDS)
+    raise AssertionError(f"{smtp.count()} of {number} mails arrived")
+
+
+async def _call(gateway: GatewayProcess, numbers: Iterator[int], latencies: list[float]) -> None:
+    for number in numbers:
+        message = {"channel": "email", "to": f"ada.{number}@example.org", "subject": "Hi", "body": "See you on Sunday."}
+        started = time.perf_counter()
+        status, answer = await gateway.call("POST", "/v1/messages", message)
+        latencies.append(time.perf_counter() - started)
+        assert status == 202, answer
