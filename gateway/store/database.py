@@ -49,7 +49,7 @@ class _Request:
 def connect(path: Path, *, readonly: bool = False, cache_kib: int = WRITER_CACHE_KIB) -> sqlite3.Connection:
     """A connection with every pragma that the store relies on. StoreUnavailable if the file cannot be opened."""
     try:
-        conn = sqlite3.connect(path, isolation_level=None, check_same_thread=False, cached_statements=256)
+        conn = sqlite3.connect(path, isolation_level=None, check_same_thread=False, cached_statements=512)
         conn.execute(f"PRAGMA busy_timeout = {BUSY_MILLISECONDS}")
         conn.execute(f"PRAGMA cache_size = -{cache_kib}")
         conn.execute("PRAGMA foreign_keys = ON")
