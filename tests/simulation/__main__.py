@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import os
 import sys
 import time
 from collections.abc import Iterator
@@ -26,13 +27,13 @@ def main() -> int:
     parser.add_argument("--first", type=int, default=0, help="the first seed")
     parser.add_argument("--seeds", type=int, default=SEEDS_MAX, help="how many")
     parser.add_argument("--seconds", type=float, default=60.0, help="for how long, at most")
-    parser.add_argument("--jobs", type=int, default=1, help="in how many processes")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="in how many processes")
     parser.add_argument("--on", action="store_true", help="go on after a failure")
     parser.add_argument("--trace", action="store_true", help="a line for each seed: two runs of it say the same")
     asked = parser.parse_args()
     _be_silent()
     started, done, steps, failed = time.monotonic(), 0, 0, 0
-    for run in _runs(range(asked.first, asked.first + asked.seeds), asked.jobs):
+    for run in _runs(range(asked.first, asked.first + asked.seeds), min(asked.jobs, asked.seeds)):
         done, steps = done + 1, steps + run.steps
         if asked.trace:
             _say(f"seed {run.seed}: {run.steps} steps, {run.lives} lives, {run.sent} sent, {run.trace:08x}")
