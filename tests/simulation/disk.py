@@ -20,19 +20,20 @@ Key = tuple[Any, ...]
 # What the promises are about: the columns that are looked at, behind those of the key.
 _COUNTS: Final = "pending, in_flight, handed_over, succeeded, failed, skipped, unknown, cancelled"
 WATCHED: Final[Mapping[str, tuple[str, str]]] = {
-    "bulk_actions": ("id", "status, paused_from, round, revision, work, schedule, message"),
+    "bulk_actions": ("id", "status, paused_from, round, revision, work, schedule, message, created_by"),
     "action_counts": ("action", f"unreleased, {_COUNTS}"),
     "recipients": ("action, seq", "state, batch, round, attempts, contact, message, zone, not_before"),
     "batches": ("action, number", f"round, planned_at, released_at, quantity, revision, untried, {_COUNTS}"),
     "messages": (
         "id",
         "direction, status, attempt, action, seq, round, address, contact, sender, source, category, attempted_at, "
-        "provider_ids",
+        "provider_ids, accepted_at",
     ),
     "opt_outs": ("id", "channel, address, contact, category"),
     "contacts": ("id", "deleted_at, phone, time_zone"),
     "senders": ("id", "held"),
     "sender_days": ("sender, day", "sent"),
+    "api_keys": ("id", "revoked_at"),
 }
 
 

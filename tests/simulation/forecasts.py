@@ -131,6 +131,7 @@ def _do(world: World, work: Any) -> Any:
 
 def _conditions(chance: random.Random) -> Conditions:
     return Conditions(
+        lag=0.0,
         disorder=chance.choice((0.0, 0.5)),
         faults=0.0,
         trouble=0.0,

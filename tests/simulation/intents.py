@@ -30,6 +30,8 @@ class Circumstances:
     latest: int  # the latest instant that the clock has shown, in microseconds
     quiet: bool  # nobody is written to in the night
     held: frozenset[int]  # senders that are held for longer than this instant
+    per_day: int | None  # messages to one person in 24 hours
+    counted: frozenset[int]  # messages that were accepted before anybody was judged for this intent
 
 
 def faults_of_intent(before: Picture, row: MessageRow, found: Circumstances) -> list[str]:
@@ -79,6 +81,15 @@ def _of_contact(before: Picture, action: ActionRow, row: MessageRow, found: Circ
     at, zone = from_micros(row.attempted_at), zone_named(contact.time_zone or "")
     if found.quiet and zone is not None and _is_night(at, zone) and _is_night(at - JUDGED_BEFORE, zone):
         yield f"in the night of {zone}"
+    if found.per_day is not None:
+        since = row.attempted_at + (JUDGED_BEFORE - timedelta(days=1)) // timedelta(microseconds=1)
+        had = [
+            other
+            for other in before.messages.values()
+            if other.contact == row.contact and other.id in found.counted and (other.accepted_at or 0) > since
+        ]
+        if len(had) >= found.per_day:
+            yield f"though they have had {len(had)} in the last day"
     if msgspec.json.decode(action.message or "", type=MessageContent).on_duplicate_address == "skip":
         for other in before.messages.values():
             same = (other.action, other.round, other.address) == (row.action, row.round, row.address)

@@ -17,7 +17,7 @@ from gateway.core.states import ACTIONS, RECIPIENTS, ActionEvent, ActionStatus, 
 from gateway.core.states import MessageStatus as Message
 from gateway.store.codec import to_micros
 from tests.simulation.disk import Disk
-from tests.simulation.intents import Circumstances, faults_of_intent, is_open, schedule_of
+from tests.simulation.intents import JUDGED_BEFORE, Circumstances, faults_of_intent, is_open, schedule_of
 from tests.simulation.loop import Timeline
 from tests.simulation.picture import (
     ActionRow,
@@ -33,6 +33,7 @@ S = TypeVar("S")
 
 OUTBOUND: Final = 0
 PARKED: Final = 23 * 3_600_000_000  # microseconds for which receipts surely wait for their messages
+COUNTING_AGAIN: Final = 2 * 3_600_000_000  # microseconds after the clock was set, at most by an hour back
 ENDED: Final = frozenset({"completed", "partial", "failed"})
 
 
@@ -67,10 +68,13 @@ class Invariants:
         self.last = Picture()
         self.bounds: Mapping[int, Bounds] = {}  # of each sender, by its id
         self.quiet = False  # nobody is written to in the night
+        self.per_day: int | None = None  # messages to one person in 24 hours
         self._disk = disk
         self._timeline = timeline
         self._latest = 0  # the latest instant that the clock has shown, in microseconds
         self._held_since: dict[int, int] = {}  # microseconds of the machine, by sender
+        self._revoked_since: dict[str, int] = {}  # the same, by key
+        self._accepted_since: dict[int, int] = {}  # the same, by message
         self._named_at: dict[int, int] = {}  # that instant, for messages that got an id at the provider
         self._reports: list[tuple[Receipt, int]] = []  # that were answered, and when
         self._called: set[tuple[int, int]] = set()
@@ -82,6 +86,7 @@ class Invariants:
             "messages": self._check_message,
             "senders": self._note_hold,
             "sender_days": self._check_day,
+            "api_keys": self._note_key,
         }
 
     def look(self) -> None:
@@ -138,7 +143,16 @@ class Invariants:
     def _circumstances(self) -> Circumstances:
         now = self._timeline.micros
         held = frozenset(sender for sender, since in self._held_since.items() if since < now)
-        return Circumstances(latest=self._latest, quiet=self.quiet, held=held)
+        return Circumstances(
+            latest=self._latest, quiet=self.quiet, held=held, per_day=self.per_day, counted=self._counted(now)
+        )
+
+    def _counted(self, now: int) -> frozenset[int]:
+        """A clock that was set back makes old judgements young: for as long as that may be, nobody counts."""
+        if self.per_day is None or 0 < self._timeline.jumped_at > now - COUNTING_AGAIN:
+            return frozenset()
+        judged = now - JUDGED_BEFORE // timedelta(microseconds=1)
+        return frozenset(id for id, since in self._accepted_since.items() if since < judged)
 
     def _fault(self, text: str) -> None:
         self.faults.append(text)
@@ -222,10 +236,16 @@ class Invariants:
         else:
             self._held_since.setdefault(change.new.id, self._timeline.micros)
 
+    def _note_key(self, before: Picture, now: Picture, change: Change) -> None:
+        if change.new.revoked_at is not None:
+            self._revoked_since.setdefault(change.new.id, self._timeline.micros)
+
     def _check_message(self, before: Picture, now: Picture, change: Change) -> None:
         row, old = change.new, change.old
         if row.direction != OUTBOUND:
             return
+        if row.accepted_at is not None:
+            self._accepted_since.setdefault(row.id, self._timeline.micros)
         if row.provider_ids is not None:
             self._named_at.setdefault(row.id, self._latest)
         if old is not None and old.status >= Message.ACCEPTED and row.status < old.status:
@@ -239,12 +259,20 @@ class Invariants:
         batch: BatchRow = change.new
         action = before.bulk_actions[batch.action,]
         drip = schedule_of(action).drip
+        self._check_release(batch, action)
+        if drip is None:
+            return
+        self._check_drip(before, batch, drip)
+
+    def _check_release(self, batch: BatchRow, action: ActionRow) -> None:
         if batch.revision != action.revision:
             self._fault(f"{batch} was released under revision {action.revision}")
         if action.status not in (ActionStatus.QUEUED, ActionStatus.PROCESSING):
             self._fault(f"{batch} was released while its action was {action.status}")
-        if drip is None:
-            return
+        if self._revoked_since.get(action.created_by or "", self._timeline.micros) < self._timeline.micros:
+            self._fault(f"{batch} was released after the key of its action's creator was revoked")
+
+    def _check_drip(self, before: Picture, batch: BatchRow, drip: Drip) -> None:
         if not 1 <= batch.quantity <= drip.batch_quantity:
             self._fault(f"{batch} is larger than {drip.batch_quantity}")
         if batch.released_at < batch.planned_at:

@@ -19,6 +19,7 @@ T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
 
 RESOLUTION: Final = 1e-7  # seconds; sums of seconds are a hair off
+LAGS: Final = (5, 20, 60, 200)  # for how many callbacks one that is ready may be held up
 UNWINDING_STEPS_MAX: Final = 20_000  # callbacks that a life may need to end once all its tasks are cancelled
 UNWINDING_TIMERS_MAX: Final = 100  # and time-outs that it may sit out meanwhile
 
@@ -88,13 +89,18 @@ class SimulatedLoop(asyncio.BaseEventLoop):
     What a thread would do (`run_in_executor`) is one more ready callback.
     """
 
-    def __init__(self, chance: random.Random, timeline: Timeline, disorder: float) -> None:
-        """`disorder`: how often something else than the oldest ready callback is the next one, from 0 to 1."""
+    def __init__(self, chance: random.Random, timeline: Timeline, disorder: float, lag: float) -> None:
+        """`disorder`: how often something else than the oldest ready callback is the next one, from 0 to 1.
+
+        `lag`: how often the next one is held up while dozens of others run, as by a slow thread, from 0 to 1.
+        """
         super().__init__()
         self._chance = chance
         self._timeline = timeline
         self._disorder = disorder
+        self._lag = lag
         self._handles: list[_Ready] = []
+        self._late: list[tuple[int, _Ready]] = []  # one at most, and for how many callbacks it is held up
         self._alarms: list[tuple[float, int, asyncio.TimerHandle]] = []
         self._made = 0
         self.failures: list[BaseException] = []
@@ -112,6 +118,10 @@ class SimulatedLoop(asyncio.BaseEventLoop):
         events._set_running_loop(self)  # as every event loop does
         try:
             for done in range(most):
+                if self._late:
+                    self._catch_up()
+                elif self._lag and len(handles) > 1 and chance() < self._lag:
+                    self._late.append((self._chance.choice(LAGS), handles.pop(int(chance() * len(handles)))))
                 if not handles:
                     return done
                 place = 0
@@ -127,6 +137,14 @@ class SimulatedLoop(asyncio.BaseEventLoop):
         finally:
             events._set_running_loop(None)
         return most
+
+    def _catch_up(self) -> None:
+        """Whoever is held up waits for one callback less; where nothing else is ready, nobody is held up."""
+        left, handle = self._late.pop()
+        if left and self._handles:
+            self._late.append((left - 1, handle))
+        else:
+            self._handles.append(handle)
 
     def pass_by(self, seconds: float) -> None:
         """Time passes, and the timers that are due by then fire."""

@@ -18,6 +18,7 @@ class ActionRow(NamedTuple):
     work: str | None
     schedule: str
     message: str | None
+    created_by: str | None
 
 
 class CountsRow(NamedTuple):
@@ -90,6 +91,7 @@ class MessageRow(NamedTuple):
     category: str | None
     attempted_at: int | None
     provider_ids: str | None
+    accepted_at: int | None
 
 
 class WishRow(NamedTuple):
@@ -118,6 +120,11 @@ class DayRow(NamedTuple):
     sent: int
 
 
+class KeyRow(NamedTuple):
+    id: str
+    revoked_at: int | None
+
+
 @dataclass(frozen=True, slots=True)
 class Picture:
     """Everything that the promises are about, in one state of the database; rows by their keys."""
@@ -131,6 +138,7 @@ class Picture:
     contacts: Mapping[Key, ContactRow] = field(default_factory=dict)
     senders: Mapping[Key, SenderRow] = field(default_factory=dict)
     sender_days: Mapping[Key, DayRow] = field(default_factory=dict)
+    api_keys: Mapping[Key, KeyRow] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,6 +161,7 @@ ROWS: Final[Mapping[str, type[Any]]] = {
     "contacts": ContactRow,
     "senders": SenderRow,
     "sender_days": DayRow,
+    "api_keys": KeyRow,
 }
 
 

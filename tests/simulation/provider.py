@@ -15,9 +15,11 @@ import msgspec
 from gateway.contract import (
     Absent,
     Accepted,
+    AccessPolicy,
     Adapter,
     Answer,
     CallbackRequest,
+    Caller,
     CannotTell,
     Capabilities,
     Channel,
@@ -69,6 +71,16 @@ class Keywords(InboundPolicy[NoSettings]):
     def read(self, inbound: Inbound, facts: InboundFacts) -> Reaction | None:
         words = {"STOP": Reaction("out", reply="You are out."), "START": Reaction("in", reply="You are back.")}
         return words.get(inbound.text)
+
+
+class Anybody(AccessPolicy[NoSettings]):
+    """Whoever has a key may do everything."""
+
+    name = "anybody"
+    settings_type = NoSettings
+
+    def permits(self, caller: Caller, permission: str) -> bool:
+        return True
 
 
 @dataclass

@@ -28,12 +28,14 @@ from gateway.engine.pace import next_midnight
 from gateway.engine.singles import SingleDraft
 from gateway.store.codec import to_micros
 from gateway.store.consent import NewOptOut
+from gateway.store.webhooks import WebhookSettings
 from tests.simulation.disk import Disk
 from tests.simulation.intents import schedule_of
 from tests.simulation.invariants import picture_of_end
-from tests.simulation.world import OPERATOR, ORG, Broken, Conditions, World
+from tests.simulation.receivers import URL
+from tests.simulation.world import KEY, KEYED, OPERATOR, ORG, Broken, Conditions, Life, World
 
-EVENTS_MAX: Final = 60  # things that happen in one run
+EVENTS_MAX: Final = 40  # things that happen in one run
 ROUNDS_TO_END_MAX: Final = 2_000  # jumps of the clock to what is due next, until everything must have ended
 ZONES: Final = ("UTC", "Europe/Berlin", "America/New_York", "Asia/Kolkata", "Nowhere/At_All", None)
 DAYS: Final = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
@@ -81,6 +83,7 @@ class Scenario:
         self.world = World(disk, chance, _conditions(chance))
         self.world.timeline.jump(timedelta(hours=chance.randrange(24 * 365)))
         self._people = chance.randint(1, 9)
+        self._listening = False
         self._paces = [chance.randrange(7) for _ in range(chance.randint(1, 6))]
         self._happenings: tuple[tuple[Callable[[], None], int], ...] = (
             (self._create, 4),
@@ -104,6 +107,10 @@ class Scenario:
             (self._hold, 1),
             (self._release, 2),
             (self._operate, 1),
+            (self._listen, 1),
+            (self._break_off, 2),
+            (self._revoke, 1),
+            (self._start_over, 2),
         )
 
     def play(self) -> None:
@@ -126,7 +133,7 @@ class Scenario:
         self._end_well()
         world.invariants.compare()
         world.invariants.check_reports()
-        faults = picture_of_end(world.invariants.last) + world.invariants.faults
+        faults = picture_of_end(world.invariants.last) + self._lost_events() + world.invariants.faults
         if faults:
             raise Broken("\n".join(faults[:5]))
 
@@ -163,7 +170,8 @@ class Scenario:
         now = to_micros(self.world.timeline.wall)
         ((due,),) = self.world.rows(
             "SELECT min(at) FROM (SELECT look_at AS at FROM bulk_actions UNION ALL SELECT not_before FROM recipients "
-            "UNION ALL SELECT due_at FROM messages UNION ALL SELECT not_before FROM messages) WHERE at > ?",
+            "UNION ALL SELECT due_at FROM messages UNION ALL SELECT not_before FROM messages "
+            "UNION ALL SELECT due_at FROM webhook_retries UNION ALL SELECT probe_at FROM webhooks) WHERE at > ?",
             now,
         )
         found = [] if due is None else [due]
@@ -189,7 +197,8 @@ class Scenario:
         """The provider is well, nobody touches anything, held senders recover, paused actions are resumed."""
         world = self.world
         world.settle()  # or somebody's hold of a sender might come after it is released
-        world.provider.trouble = 0.0
+        world.provider.trouble = world.receiver.trouble = 0.0
+        world.receiver.down = False
         world.well = True
         self._heal()
         self._reconfigure()
@@ -199,8 +208,10 @@ class Scenario:
             world.settle()
             if self._rests():
                 return
-            for (paused,) in world.rows("SELECT id FROM bulk_actions WHERE status = 'paused'"):
-                world.ask(world.life.actions.resume(OPERATOR, ActionId(paused)))
+            for paused, reason in world.rows("SELECT id, pause_reason FROM bulk_actions WHERE status = 'paused'"):
+                # What a key created that was revoked cannot go on.
+                end = world.life.actions.cancel if reason == "permission_revoked" else world.life.actions.resume
+                world.ask(end(OPERATOR, ActionId(paused)))
             still = still + 1 if seen == world.invariants.trace else 0
             seen = world.invariants.trace
             if still == 0 and self._busy():
@@ -229,7 +240,9 @@ class Scenario:
             "SELECT (SELECT count(*) FROM bulk_actions JOIN action_counts ON action = id WHERE work IS NOT NULL "
             "OR status IN ('queued', 'processing', 'delegated', 'paused') OR pending + in_flight > 0), "
             "(SELECT count(*) FROM messages WHERE status IN (0, 1) AND action IS NULL) "
-            "+ (SELECT count(*) FROM callbacks WHERE state = 0)"
+            "+ (SELECT count(*) FROM callbacks WHERE state = 0) + (SELECT count(*) FROM webhooks AS w "
+            "JOIN orgs AS o ON o.id = w.org WHERE w.disabled IS NULL AND (w.position < o.last_event "
+            "OR EXISTS (SELECT 1 FROM webhook_retries WHERE webhook = w.id)))"
         )
         return bool(open_actions == 0 and waiting == 0)
 
@@ -249,16 +262,27 @@ class Scenario:
                     people,
                 )
             )
+            await world.life.database.write(
+                lambda conn: conn.execute(
+                    "INSERT INTO api_keys (id, org, name, secret_hash, permissions, roles, created_at) "
+                    "VALUES (?, 1, 'k', x'00', '[]', '[]', ?)",
+                    (KEY, now),
+                )
+            )
 
         world.well = True
         world.ask(insert())
+        if chance.random() < 0.4:
+            self._listen()
         world.settle()
         world.well = False
 
     # What happens.
 
     def _create(self) -> None:
-        self.world.ask(self.world.life.actions.create(OPERATOR, self._request()))
+        key = self.world.invariants.last.api_keys[KEY,]
+        asker = KEYED if key.revoked_at is None and self._chance.random() < 0.5 else OPERATOR
+        self.world.ask(self.world.life.actions.create(asker, self._request()))
 
     def _request(self) -> ActionRequest:
         chance = self._chance
@@ -305,6 +329,7 @@ class Scenario:
         patch = self._chance.choice(
             (
                 {"schedule": {"drip": {"batch_quantity": self._chance.randint(1, 5)}}},
+                {"schedule": {"drip": {"process_between": self._chance.choice(WINDOWS)}}},
                 {"message": {"body": f"Hello {self._chance.randint(1, 99)}"}},
                 {"label": "renamed"},
             )
@@ -323,6 +348,15 @@ class Scenario:
     def _retry(self) -> None:
         states: Any = self._chance.choice((["failed"], ["failed", "skipped", "unknown", "cancelled"], ["unknown"]))
         self._on_action(lambda life, action: life.actions.retry(OPERATOR, action, RetryRequest(states=states)))
+
+    def _start_over(self) -> None:
+        """Somebody cancels, and tries those again at once, perhaps while they stand prepared."""
+
+        async def both(life: Life, action: ActionId) -> None:
+            await life.actions.cancel(OPERATOR, action)
+            await life.actions.retry(OPERATOR, action, RetryRequest(states=["cancelled"]))
+
+        self._on_action(both)
 
     def _resolve(self) -> None:
         request = ResolveRequest(recipients="all", verdict=self._chance.choice(("sent", "failed")))
@@ -421,6 +455,34 @@ class Scenario:
         request = ActionRequest(operation=operation, recipients=recipients, schedule=self._schedule())
         self.world.ask(self.world.life.actions.create(OPERATOR, request))
 
+    def _listen(self) -> None:
+        """Somebody asks for all events from now on, once."""
+        world = self.world
+        if not self._listening:
+            self._listening = True
+            wanted = WebhookSettings(url=URL, types=("*",))
+            world.ask(world.life.webhooks.create(ORG.id, wanted, world.timeline.wall, by="k"))
+
+    def _break_off(self) -> None:
+        """The receiver goes down, or comes back."""
+        self.world.receiver.down = not self.world.receiver.down
+
+    def _lost_events(self) -> list[str]:
+        """Each event since the receiver asked for them was taken, unless it refused for too long."""
+        world = self.world
+        if not world.receiver.posts:
+            return []
+        found = world.rows("SELECT position, disabled FROM webhooks")
+        return [
+            f"event {seq} was never delivered"
+            for position, disabled in found
+            for seq in range(min(world.receiver.posts), position + 1)
+            if disabled is None and world.receiver.owed(seq)
+        ]
+
+    def _revoke(self) -> None:
+        self.world.ask(self.world.life.keys.revoke(ORG.id, KEY))
+
     def _some_sender(self) -> str | None:
         """None: the default."""
         return self._chance.choice((None, *self.world.life.senders))
@@ -429,6 +491,7 @@ class Scenario:
 def _conditions(chance: random.Random) -> Conditions:
     return Conditions(
         disorder=chance.choice((0.0, 0.1, 0.5, 1.0)),
+        lag=chance.choice((0.0, 0.0, 0.02, 0.1)),
         faults=chance.choice((0.0, 0.0, 0.02)),
         trouble=chance.choice((0.0, 0.1, 0.4)),
         limit=chance.randint(1, 4),
@@ -437,6 +500,7 @@ def _conditions(chance: random.Random) -> Conditions:
         zone=chance.choice(("UTC", "UTC", "America/New_York")),
         spare=chance.random() < 0.3,
         quiet=chance.random() < 0.3,
+        per_day=chance.choice((None, None, None, 1, 2)),
         receipts=chance.random() < 0.7,
         lookup=chance.random() < 0.4,
         on_unknown=chance.choice(("hold", "resend")),

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any, Final, Literal
 
-from gateway.contract import CallbackRequest, Caller, Capabilities, Event, Outbound
+from gateway.contract import CallbackRequest, Caller, Capabilities, Event, Outbound, SendPolicy
 from gateway.core.ids import IdSequence, OrgId, SenderId
 from gateway.core.template import Renderer
 from gateway.engine.action_requests import Asker
@@ -27,20 +27,24 @@ from gateway.store.callbacks import CallbackStore
 from gateway.store.consent import ConsentStore
 from gateway.store.contacts import ContactStore
 from gateway.store.deliveries import DeliveryStore
+from gateway.store.keys import KeyStore
 from gateway.store.senders import SenderSetting, SenderStore
 from gateway.store.singles import SingleStore
 from gateway.store.space import Space
+from gateway.store.webhooks import WebhookStore
 from gateway.validation import convert
 from gateway_contacts import DeleteContacts, RestoreContacts
+from gateway_permissions.frequency_cap import FrequencyCap, FrequencyCapSettings
 from gateway_permissions.hours import Hours
 from gateway_permissions.quiet_hours import QuietHours, QuietHoursSettings
 from tests.contents import make_contents, make_templates
-from tests.engine.world import SilentMetrics, nowhere
+from tests.engine.world import SilentMetrics
 from tests.simulation.database import SimulatedDatabase
 from tests.simulation.disk import PATH, Disk
 from tests.simulation.invariants import Bounds, Invariants
 from tests.simulation.loop import SimulatedClock, SimulatedLoop, Timeline
-from tests.simulation.provider import SMS, Keywords, NoSettings, Provider, SimulatedAdapter
+from tests.simulation.provider import SMS, Anybody, Keywords, NoSettings, Provider, SimulatedAdapter
+from tests.simulation.receivers import Receiver
 
 NIGHT: Final = Hours.parse(["21:00", "08:00"])
 STEPS_MAX: Final = 50_000  # callbacks until nothing is ready: beyond that something spins
@@ -49,6 +53,10 @@ OPERATOR: Final = Asker(
     caller=Caller(key_id="k", org="default", permissions=frozenset(), roles=frozenset(), acting_for=None),
     org=ORG.id,
     origin="cli",
+)
+KEY: Final = "key"
+KEYED: Final = Asker(
+    caller=Caller(key_id=KEY, org="default", permissions=frozenset(), roles=frozenset(), acting_for=None), org=ORG.id
 )
 
 
@@ -61,6 +69,7 @@ class Conditions:
     """What a seed has drawn for the whole run."""
 
     disorder: float
+    lag: float
     faults: float
     trouble: float
     limit: int  # W
@@ -72,6 +81,7 @@ class Conditions:
     zone: str = "UTC"  # the org's: when a day begins for its caps
     spare: bool = False  # there is a second sender
     quiet: bool = False  # nobody is written to in the night, by their own clocks
+    per_day: int | None = None  # messages to one person in 24 hours
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +96,8 @@ class Life:
     consent: ConsentStore
     contacts: ContactStore
     control: SenderControl
+    keys: KeyStore
+    webhooks: WebhookStore
     senders: Mapping[str, Sender]
 
 
@@ -106,6 +118,9 @@ class World:
         self.well = False  # nothing goes wrong any more
         self.invariants = Invariants(disk, self.timeline)
         self.provider = Provider(chance, conditions.trouble, self._called)
+        self.receiver = Receiver(
+            chance, conditions.trouble, self._published, self.invariants.faults.append, lambda: self._alive
+        )
         self._clock = SimulatedClock(self.timeline)
         self._ids = IdSequence(self._clock.now, lambda: chance.getrandbits(20))
         self._alive = False
@@ -114,11 +129,12 @@ class World:
 
     def start(self) -> None:
         """A process starts; it registers what its configuration names, and its loops take over."""
-        loop = SimulatedLoop(self.chance, self.timeline, self.conditions.disorder)
+        loop = SimulatedLoop(self.chance, self.timeline, self.conditions.disorder, self.conditions.lag)
         drawn = self.conditions
         bounds = Bounds(limit=drawn.limit, daily_cap=drawn.daily_cap)
         self.invariants.bounds = {id: bounds for id, _ in enumerate(self._names(), 1)}
         self.invariants.quiet = drawn.quiet
+        self.invariants.per_day = drawn.per_day
         database = SimulatedDatabase(self._disk, loop, self.chance, self.invariants.look, self._faults)
         registering = loop.spawn(self._register(database))
         loop.run_ready(STEPS_MAX, lambda: None)
@@ -223,7 +239,8 @@ class World:
             channels={"sms": SMS},
             senders=senders,
             operations={"delete_contacts": DeleteContacts(), "restore_contacts": RestoreContacts()},
-            send_policies=(QuietHours(QuietHoursSettings(between=NIGHT)),) if self.conditions.quiet else (),
+            send_policies=self._policies(),
+            access_policies=(Anybody(NoSettings()),),
             inbound_policies=(Keywords(NoSettings()),),
             filters={},
         )
@@ -233,7 +250,7 @@ class World:
             catalogue,
             callbacks=CallbackStore(database, ids),
             templates=make_templates(database, catalogue, clock, ids),
-            webhooks=Webhooks(DeliveryStore(database), nowhere, clock, self.chance.random),
+            webhooks=Webhooks(DeliveryStore(database), self.receiver.post, clock, self.chance.random),
             ids=ids,
             clock=clock,
             composer=composer,
@@ -266,8 +283,20 @@ class World:
             ConsentStore(database, ids, clock),
             ContactStore(database, ids, clock),
             SenderControl(SenderStore(database), singles, clock, engine.nudge),
+            KeyStore(database, clock),
+            WebhookStore(database, ids),
             senders,
         )
+
+    def _policies(self) -> tuple[SendPolicy[Any], ...]:
+        drawn = self.conditions
+        quiet = (QuietHours(QuietHoursSettings(between=NIGHT)),) if drawn.quiet else ()
+        often = (FrequencyCap(FrequencyCapSettings(per_day=drawn.per_day)),) if drawn.per_day is not None else ()
+        return (*quiet, *often)
+
+    def _published(self) -> int:
+        ((newest,),) = self.rows("SELECT last_event FROM orgs WHERE id = ?", ORG.id)
+        return int(newest)
 
     def _sender(self, name: str, id: SenderId) -> Sender:
         drawn = self.conditions
