@@ -8,7 +8,7 @@ from __future__ import annotations
 import base64
 import hmac
 from collections.abc import Sequence
-from urllib.parse import urlencode
+from urllib.parse import parse_qsl, urlencode
 
 import pytest
 from hypothesis import example, given
@@ -70,6 +70,13 @@ def test_published_vectors_are_computed_as_written(url: str, form: Form, expecte
     pairs = form_pairs(urlencode(form).encode())
     assert pairs is not None
     assert signature(TOKEN.encode(), url, signed_form(pairs)).decode() == expected
+
+
+@given(st.text("aZ1=&+%2Bf~ ", max_size=200).map(str.encode))
+@example(b"a=1&&b&=2&a=%2&%zz=%26")
+def test_a_form_is_split_as_the_standard_library_splits_it(body: bytes) -> None:
+    pairs = parse_qsl(body.decode("ascii"), keep_blank_values=True, encoding="latin-1")
+    assert form_pairs(body) == tuple((name.encode("latin-1"), value.encode("latin-1")) for name, value in pairs)
 
 
 @pytest.mark.parametrize(("url", "form", "expected"), VECTORS)
