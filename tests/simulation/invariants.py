@@ -71,7 +71,6 @@ class Invariants:
         self.per_day: int | None = None  # messages to one person in 24 hours
         self._disk = disk
         self._timeline = timeline
-        self._latest = 0  # the latest instant that the clock has shown, in microseconds
         self._held_since: dict[int, int] = {}  # microseconds of the machine, by sender
         self._revoked_since: dict[str, int] = {}  # the same, by key
         self._accepted_since: dict[int, int] = {}  # the same, by message
@@ -96,7 +95,6 @@ class Invariants:
             return
         before, now = self.last, changed(self.last, changes)
         self.last = now
-        self._latest = max(self._latest, to_micros(self._timeline.wall))
         for change in changes:
             # The version of marshal whose bytes depend on values alone.
             seen = marshal.dumps((change.table, change.key, None if change.new is None else tuple(change.new)), 2)
@@ -144,7 +142,11 @@ class Invariants:
         now = self._timeline.micros
         held = frozenset(sender for sender, since in self._held_since.items() if since < now)
         return Circumstances(
-            latest=self._latest, quiet=self.quiet, held=held, per_day=self.per_day, counted=self._counted(now)
+            latest=to_micros(self._timeline.latest),
+            quiet=self.quiet,
+            held=held,
+            per_day=self.per_day,
+            counted=self._counted(now),
         )
 
     def _counted(self, now: int) -> frozenset[int]:
@@ -247,7 +249,7 @@ class Invariants:
         if row.accepted_at is not None:
             self._accepted_since.setdefault(row.id, self._timeline.micros)
         if row.provider_ids is not None:
-            self._named_at.setdefault(row.id, self._latest)
+            self._named_at.setdefault(row.id, to_micros(self._timeline.latest))
         if old is not None and old.status >= Message.ACCEPTED and row.status < old.status:
             self._fault(f"{format_id(MESSAGE, row.id)} went from {old} to {row}")
         if row.status >= Message.SENDING and (row.attempt > (old.attempt if old else 0)):

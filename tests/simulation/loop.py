@@ -14,6 +14,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Final, TypeVar, TypeVarTuple, Unpack
 
 from gateway.clock import SystemClock
+from gateway.store import database as store
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
@@ -33,6 +34,7 @@ class Timeline:
 
     micros: int = 0  # since the machine was started; never goes back
     wall: datetime = field(default=datetime(2026, 6, 1, 8, 0, tzinfo=UTC))
+    latest: datetime = field(default=datetime(2026, 6, 1, 8, 0, tzinfo=UTC))  # that the wall has ever shown
     jumped_at: int = 0  # microseconds, too
 
     @property
@@ -45,11 +47,13 @@ class Timeline:
         micros = math.ceil((seconds - RESOLUTION) * 1_000_000)
         self.micros += micros
         self.wall += timedelta(microseconds=micros)
+        self.latest = max(self.latest, self.wall)
 
     def jump(self, by: timedelta) -> None:
         """Somebody sets the clock on the wall."""
         self.jumped_at = self.micros
         self.wall += by
+        self.latest = max(self.latest, self.wall)
 
 
 class SimulatedClock(SystemClock):
@@ -92,7 +96,7 @@ class SimulatedLoop(asyncio.BaseEventLoop):
     def __init__(self, chance: random.Random, timeline: Timeline, disorder: float, lag: float) -> None:
         """`disorder`: how often something else than the oldest ready callback is the next one, from 0 to 1.
 
-        `lag`: how often the next one is held up while dozens of others run, as by a slow thread, from 0 to 1.
+        `lag`: how often the answer of a thread is held up while dozens of other callbacks run, from 0 to 1.
         """
         super().__init__()
         self._chance = chance
@@ -121,7 +125,7 @@ class SimulatedLoop(asyncio.BaseEventLoop):
                 if self._late:
                     self._catch_up()
                 elif self._lag and len(handles) > 1 and chance() < self._lag:
-                    self._late.append((self._chance.choice(LAGS), handles.pop(int(chance() * len(handles)))))
+                    self._hold_up()
                 if not handles:
                     return done
                 place = 0
@@ -137,6 +141,13 @@ class SimulatedLoop(asyncio.BaseEventLoop):
         finally:
             events._set_running_loop(None)
         return most
+
+    def _hold_up(self) -> None:
+        """One of the answers of threads, if there are any: to a read, or to a write that is committed."""
+        answers = [place for place, one in enumerate(self._handles) if one._callback in _OF_THREADS]
+        if answers:
+            place = self._chance.choice(answers)
+            self._late.append((self._chance.choice(LAGS), self._handles.pop(place)))
 
     def _catch_up(self) -> None:
         """Whoever is held up waits for one callback less; where nothing else is ready, nobody is held up."""
@@ -236,3 +247,6 @@ def _carry_out(future: asyncio.Future[T], func: Callable[..., T], args: tuple[An
         future.set_result(func(*args))
     except Exception as exc:  # noqa: BLE001 - whatever it is, it is the caller's
         future.set_exception(exc)
+
+
+_OF_THREADS: Final = frozenset({_carry_out, store._resolve})
