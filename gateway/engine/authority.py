@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
 
 from gateway.engine.catalogue import Catalogue
 from gateway.store.creators import CreatorStore
@@ -30,12 +29,12 @@ class Authority:
         self._catalogue = catalogue
         self._creators = creators
 
-    async def objection(self, look: ActionLook, now: datetime) -> Objection | None:
+    async def objection(self, look: ActionLook) -> Objection | None:
         """None: the creator may still do it. Actions that were made without a key are the operator's own."""
         if look.created_by is None:
             return None
         needed = needed_for(look.operation)
-        caller = await self._creators.caller(look.created_by, now)
+        caller = await self._creators.caller(look.created_by)
         if caller is None:
             return Objection("permission_revoked", f"The key {look.created_by} that created it was revoked.")
         try:

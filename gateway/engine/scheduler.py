@@ -158,7 +158,7 @@ class Scheduler:
         if look.sender_held is not None:
             await self._releases.wait(look, None, WaitReason.SENDER_DOWN, None)
             return
-        objection = await self._authority.objection(look, now)
+        objection = await self._authority.objection(look)
         if objection is not None:
             await self._pause(look.id, objection.reason, objection.detail, now)
             return

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from datetime import datetime
-
 from gateway.contract import Caller
-from gateway.store.codec import from_json, to_micros
+from gateway.store.codec import from_json
 from gateway.store.database import Database
 
 
@@ -15,13 +13,13 @@ class CreatorStore:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def caller(self, key_id: str, now: datetime) -> Caller | None:
+    async def caller(self, key_id: str) -> Caller | None:
         """The key as a caller; None if it was revoked or never existed."""
         row = self._database.read_now(
             lambda conn: conn.execute(
                 "SELECT o.name, k.permissions, k.roles FROM api_keys AS k JOIN orgs AS o ON o.id = k.org "
-                "WHERE k.id = ? AND (k.revoked_at IS NULL OR k.revoked_at > ?)",
-                (key_id, to_micros(now)),
+                "WHERE k.id = ? AND k.revoked_at IS NULL",
+                (key_id,),
             ).fetchone()
         )
         if row is None:
