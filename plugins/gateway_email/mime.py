@@ -15,7 +15,7 @@ from gateway import Code, Outbound, Rejected, ascii_domain
 from gateway_email import headers
 from gateway_email.attachments import Attached
 from gateway_email.dkim import Signer
-from gateway_email.encoding import TextParts, check_text
+from gateway_email.encoding import TextParts
 from gateway_email.mailbox import Mailbox
 from gateway_email.unsubscribe import Unsubscribe
 
@@ -47,14 +47,16 @@ class Composer:
 
     def refusal(self, message: Outbound) -> Rejected | None:
         """What can be known to be impossible before building. Pure; about a microsecond."""
-        bodies = [body for body in (message.text, message.html) if body is not None]
-        if not bodies and not message.media:
+        text, html = message.text, message.html
+        if text is None and html is None and not message.media:
             return Rejected(Code.CONTENT, _NO_BODY)
-        if sum(map(len, bodies)) > SIZE_MAX:
+        if len(text or "") + len(html or "") > SIZE_MAX:
             return Rejected(Code.TOO_LONG, f"The text is longer than {SIZE_MAX:,} characters.")
         try:
-            for body in bodies:
-                check_text(body)
+            if text is not None:
+                self._texts.check("plain", text)
+            if html is not None:
+                self._texts.check("html", html)
             self._further(message)
         except ValueError as exc:
             return Rejected(Code.CONTENT, str(exc))
@@ -79,6 +81,8 @@ class Composer:
         html = message.html if attached is None else attached.html
         if html is not None:
             texts.append(self._texts.part("html", html))
+        if attached is None and len(texts) == 1:
+            return texts[0]
         boundary = _boundary(message.ref, texts)
         if attached is None:
             attached = _NO_FILES

@@ -236,3 +236,30 @@ def test_lines_that_are_remembered_are_quoted_as_the_whole_text_is(text: str, mo
         head, _, quoted = parts.part("plain", body).partition(b"\r\n\r\n")
         assert head.endswith(b"quoted-printable")
         assert quoted == binascii.b2a_qp(text_octets(body)).replace(b"\n", b"\r\n")
+
+
+def test_a_body_that_is_the_same_for_everybody_is_written_as_in_a_mail_of_its_own() -> None:
+    composer = Composer(Mailbox.parse("Grace Church <news@grace.example>"), None)
+    bodies = ["Hé Ada", "Hé Ada", "Hé Bob", "Hé Ada", "plain", "plain\n", "日曜日", ""]
+    for text in bodies:
+        for html in ("Hé Ada", "<p>日曜日</p>", "<p>日曜日</p>"):
+            message = mail(text=text, html=html)
+            fresh = Composer(Mailbox.parse("Grace Church <news@grace.example>"), None)
+            assert composer.build(message, NOW) == fresh.build(message, NOW)
+            read = parsed(composer.build(message, NOW))
+            assert (body(read, "plain"), body(read, "html")) == (as_sent(text), as_sent(html))
+
+
+@pytest.mark.parametrize("spoilt", ["Hé\0", "Hé\ud800"], ids=ascii)
+def test_a_body_that_no_mail_can_carry_is_refused_behind_a_good_one_of_its_length(spoilt: str) -> None:
+    composer = Composer(Mailbox.parse("Grace Church <news@grace.example>"), None)
+    good = mail(text="Hé!", html="Hé!")
+    assert composer.refusal(good) is None
+    composer.build(good, NOW)
+    assert composer.refusal(good) is None
+    for message in (mail(text=spoilt, html="Hé!"), mail(text="Hé!", html=spoilt)):
+        refused = composer.refusal(message)
+        assert refused is not None
+        assert refused.code is Code.CONTENT
+        with pytest.raises(ValueError, match="no mail can carry"):
+            composer.build(message, NOW)
