@@ -219,8 +219,11 @@ async def test_cancelled_with_a_text_that_nobody_reads_it_leaves_no_descriptor(s
             with pytest.raises(TimeoutError):
                 async with asyncio.timeout(0.2):
                     await adapter.send(mail(text="line\n" * 1_900_000))
-            await asyncio.sleep(0)
-            assert open_descriptors() == before + 1, "the server's end is open, ours is not"
+            for _ in range(200):  # on a busy machine it may have been cancelled while it was connecting
+                if open_descriptors() <= before + 1:
+                    break
+                await asyncio.sleep(0.01)
+            assert open_descriptors() <= before + 1, "the server's end is open, ours is not"
         ended.set()
 
 
