@@ -30,10 +30,12 @@ from bench.waiting import WaitingFigures, measure_waiting
 
 T = TypeVar("T")
 
+WIDTHS_RECIPIENTS = 20_000
+POLICIES_RECIPIENTS = 10_000
 RESULTS = Path(__file__).with_name("results.json")
 
 
-KINDS = ("mail", "engine", "adapter", "texts", "receipts", "singles", "waiting")
+KINDS = ("mail", "widths", "engine", "adapter", "texts", "receipts", "singles", "waiting")
 
 Figures = (
     MailFigures
@@ -110,7 +112,7 @@ def measured(measurement: Coroutine[Any, Any, T]) -> T:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--recipients", type=int, nargs="+", default=[10_000, 100_000], help="of e-mail")
-    parser.add_argument("--concurrency", type=int, nargs="+", default=[16, 256], help="W of further runs of e-mail")
+    parser.add_argument("--concurrency", type=int, nargs="+", default=[16, 64, 256], help="W of runs of e-mail")
     parser.add_argument("--texts", type=int, nargs="+", default=[10_000, 50_000], help="recipients of SMS")
     parser.add_argument("--receipts", type=int, nargs="+", default=[25_000], help="messages with two receipts each")
     parser.add_argument("--adapter-mails", type=int, default=20_000, help="for the SMTP adapter by itself")
@@ -129,14 +131,17 @@ def main() -> None:
 def _mail(report: Report, options: argparse.Namespace) -> None:
     runs = [measured(measure_mail(number)) for number in options.recipients]
     report.show("mail", "E-mail, end to end over SMTP", "recipients", runs)
-    widths = [measured(measure_mail(options.recipients[0], width)) for width in options.concurrency]
-    report.show("mail_widths", "The same by W, the messages in flight", "concurrency", widths)
+
+
+def _widths(report: Report, options: argparse.Namespace) -> None:
+    runs = [measured(measure_mail(WIDTHS_RECIPIENTS, width)) for width in options.concurrency]
+    report.show("mail_widths", "E-mail by W, the messages in flight", "concurrency", runs)
 
 
 def _engine(report: Report, options: argparse.Namespace) -> None:
     runs = [measured(measure_engine(number)) for number in options.recipients]
     report.show("engine", "The engine by itself, in a dry run", "recipients", runs)
-    both = [measured(measure_engine(options.recipients[0], policies)) for policies in (False, True)]
+    both = [measured(measure_engine(POLICIES_RECIPIENTS, policies)) for policies in (False, True)]
     report.show("engine_policies", "The same with quiet hours and a frequency cap", "policies", both)
 
 
@@ -174,6 +179,7 @@ def _waiting(report: Report, options: argparse.Namespace) -> None:
 
 _MEASURE = {
     "mail": _mail,
+    "widths": _widths,
     "engine": _engine,
     "adapter": _adapter,
     "texts": _texts,
