@@ -32,7 +32,7 @@ BUSY_MILLISECONDS: Final = 5_000  # how long to wait for another process's lock 
 CHECKPOINT_PAGES: Final = 4_000  # 16 MB of WAL: rarer checkpoints copy hot pages once instead of many times
 WAL_BYTES_KEPT: Final = 64 * 1024 * 1024  # what a long reader made grow beyond that is given back afterwards
 WRITER_CACHE_KIB: Final = 16_384
-READER_CACHE_KIB: Final = 4_096
+READER_CACHE_KIB: Final = 2_048
 # Another value each time: SQLite writes nothing where a row stays as it is, and then notices no fault of the disk.
 PROBE: Final = "INSERT INTO meta VALUES ('probe', '0') ON CONFLICT (name) DO UPDATE SET value = 1 - value"
 
