@@ -12,7 +12,7 @@ from typing import Final
 from gateway.core.ids import ActionId, IdSequence, MessageId, OrgId, SenderId
 from gateway.core.progress import next_event
 from gateway.core.states import ACTIONS, FINAL_ACTIONS, ActionEvent, ActionStatus, Counts, RecipientState
-from gateway.store.codec import instant_or_none, to_json, to_micros
+from gateway.store.codec import instant_or_none, micros_or_none, to_json, to_micros
 from gateway.store.counters import Moves
 from gateway.store.counters import look as look_at_once
 from gateway.store.database import Database
@@ -60,7 +60,7 @@ class Releases:
 
     async def next_look(self) -> datetime | None:
         """When the next action wants to be looked at."""
-        # Without the condition the index of those who want to be looked at would not answer it.
+        # Without the condition no index answers it.
         row = self._database.read_now(
             lambda conn: conn.execute("SELECT min(look_at) FROM bulk_actions WHERE look_at IS NOT NULL").fetchone()
         )
@@ -100,15 +100,17 @@ class Releases:
     async def wait(
         self, look: ActionLook, until: datetime | None, reason: str | None, next_batch_at: datetime | None
     ) -> None:
-        """Look again at `until` (None: when something changes). Keeps an earlier request that came in meanwhile."""
+        """Look again at `until` (None: when something changes); at once, if a lane has said something since: it would
+        not say it again. Keeps an earlier request that came in meanwhile."""
 
         def operation(conn: sqlite3.Connection) -> None:
-            conn.execute(
-                "UPDATE bulk_actions SET wait_reason = ?, next_batch_at = ? "
-                "WHERE id = ? AND revision = ? AND status = ?",
-                (reason, to_micros(next_batch_at) if next_batch_at else None, look.id, look.revision, look.status),
+            seen = (look.id, look.revision, look.status, look.wait_reason, micros_or_none(look.next_batch_at))
+            told = conn.execute(
+                "UPDATE bulk_actions SET wait_reason = ?, next_batch_at = ? WHERE (id, revision, status) = (?, ?, ?) "
+                "AND wait_reason IS ? AND next_batch_at IS ?",
+                (reason, micros_or_none(next_batch_at), *seen),
             )
-            self._looked(conn, look, to_micros(until) if until else None)
+            self._looked(conn, look, micros_or_none(until) if told.rowcount else 0)
 
         await self._database.write(operation)
 
@@ -256,12 +258,11 @@ class Releases:
 
     async def explain(self, sender: SenderId, reason: str | None, until: datetime | None) -> None:
         """Say on a sender's running actions why it does not send: the rate, the daily cap; None: it does."""
-        micros = None if until is None else to_micros(until)
         await self._database.write(
             lambda conn: conn.execute(
                 "UPDATE bulk_actions SET wait_reason = ?, next_batch_at = ? WHERE sender = ? AND status = 'processing' "
                 "AND (wait_reason IS NULL OR wait_reason IN ('rate', 'daily_cap', 'previous_batch'))",
-                (reason, micros, sender),
+                (reason, micros_or_none(until), sender),
             )
         )
 

@@ -301,3 +301,21 @@ async def test_a_loop_that_fails_says_which_one_it_was_and_ends_the_engine(
     assert [line["loop"] for line in logs if line["event"] == "loop_failed"] == ["sweeper"]
     assert isinstance(raised, ExceptionGroup)
     assert [str(exc) for exc in raised.exceptions] == ["a defect of ours"]
+
+
+async def test_what_a_lane_says_while_the_scheduler_decides_is_kept(world: World) -> None:
+    """A lane says once why it waits. The scheduler, which looked before, must not take that for nothing."""
+    await world.contacts(2)
+    action = await world.create(Schedule(mode="now", time_zone="UTC"))
+    await world.kill()
+    await world.database.write(
+        lambda conn: conn.execute("UPDATE bulk_actions SET status = 'processing', completed_at = NULL, look_at = 0")
+    )
+    releases = Releases(world.database, world.ids)
+    (look,) = await releases.due(world.clock.now())
+    await releases.explain(world.catalogue.senders["mail"].id, "daily_cap", world.clock.now())
+    await releases.wait(look, None, None, None)
+    assert await world.sql("SELECT wait_reason, look_at FROM bulk_actions") == [("daily_cap", 0)]
+    (look,) = await releases.due(world.clock.now())
+    await releases.wait(look, None, "sender_down", None)
+    assert await world.sql("SELECT wait_reason, look_at, id FROM bulk_actions") == [("sender_down", None, action)]
