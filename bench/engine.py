@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from bench.measuring import cpu_seconds, free_port, import_contacts, peak_memory_mb, send_to_all, watch
-from bench.smtp import CONCURRENCY, HTML, TEXT
+from bench.measuring import CONCURRENCY, cpu_seconds, free_port, import_contacts, peak_memory_mb, send_to_all, watch
+from bench.smtp import HTML, TEXT
 from gateway.core.template import Renderer
 from tests.processes import GatewayProcess
 

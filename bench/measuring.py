@@ -7,13 +7,17 @@ import os
 import platform
 import socket
 import statistics
+import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from gateway.testing.smtp_process import SmtpProcess
 from tests.processes import GatewayProcess
 
+CONCURRENCY = 64
 TIMEOUT_SECONDS = 1_200.0
 CITIES = ("Lagos", "Ìbàdàn", "Kraków", "München", "São Paulo")
 ENDED = ("completed", "partial", "failed")
@@ -24,6 +28,22 @@ def free_port() -> int:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
         return port
+
+
+@asynccontextmanager
+async def mailing(concurrency: int = CONCURRENCY) -> AsyncIterator[tuple[GatewayProcess, SmtpProcess]]:
+    """A running daemon with a sender of e-mail, and its server, in processes of their own. `concurrency`: W."""
+    with tempfile.TemporaryDirectory(prefix="gateway-bench-") as folder:
+        async with SmtpProcess(Path(folder) / "mails.tsv") as smtp:
+            installation = GatewayProcess(Path(folder), smtp.port, port=free_port(), concurrency=concurrency)
+            async with installation as gateway:
+                await gateway.start()
+                yield gateway, smtp
+
+
+def percentile_ms(seconds: Sequence[float], percentile: int) -> float:
+    """Of durations in seconds, in milliseconds."""
+    return statistics.quantiles(seconds, n=100)[percentile - 1] * 1000
 
 
 def cpu_seconds(pid: int) -> float:
@@ -73,9 +93,12 @@ async def import_contacts(gateway: GatewayProcess, number: int) -> float:
     return number / (time.perf_counter() - started)
 
 
-async def send_to_all(gateway: GatewayProcess, message: Mapping[str, object]) -> str:
-    """Have a message sent to every contact; the action's id."""
+async def send_to_all(
+    gateway: GatewayProcess, message: Mapping[str, object], schedule: Mapping[str, object] | None = None
+) -> str:
+    """Have a message sent to every contact, at once if no schedule is given; the action's id."""
     order = {"operation": "send_message", "recipients": {"all": True}, "message": message}
+    order |= {} if schedule is None else {"schedule": schedule}
     status, action = await gateway.call("POST", "/v1/bulk-actions", order)
     assert status == 201, action
     return str(action["id"])
@@ -92,7 +115,7 @@ class Watch:
     latencies: Sequence[float]
 
     def latency_ms(self, percentile: int) -> float:
-        return statistics.quantiles(self.latencies, n=100)[percentile - 1] * 1000
+        return percentile_ms(self.latencies, percentile)
 
 
 async def watch(gateway: GatewayProcess, action: str, started: float, until: str = "finished") -> Watch:

@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import statistics
-import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
-from bench.measuring import TIMEOUT_SECONDS, cpu_seconds, free_port
-from bench.smtp import CONCURRENCY
+from bench.measuring import TIMEOUT_SECONDS, cpu_seconds, mailing, percentile_ms
 from gateway.testing.smtp_process import SmtpProcess
 from tests.processes import GatewayProcess
 
@@ -32,14 +28,8 @@ class SingleFigures:
 
 async def measure_singles(number: int, callers: int) -> SingleFigures:
     """`number` messages from so many callers at once, each of whom waits for an answer before the next one."""
-    with tempfile.TemporaryDirectory(prefix="gateway-bench-") as folder:
-        async with SmtpProcess(Path(folder) / "mails.tsv") as smtp:
-            installation = GatewayProcess(
-                Path(folder), smtp.port, port=free_port(), rate=100_000, concurrency=CONCURRENCY
-            )
-            async with installation as gateway:
-                await gateway.start()
-                return await _run(gateway, smtp, number, callers)
+    async with mailing() as (gateway, smtp):
+        return await _run(gateway, smtp, number, callers)
 
 
 async def _run(gateway: GatewayProcess, smtp: SmtpProcess, number: int, callers: int) -> SingleFigures:
@@ -50,12 +40,11 @@ async def _run(gateway: GatewayProcess, smtp: SmtpProcess, number: int, callers:
     accepted = time.perf_counter() - started
     await _until_sent(smtp, number)
     sent = time.perf_counter() - started
-    percentiles = statistics.quantiles(latencies, n=100)
     return SingleFigures(
         callers=callers,
         accepted_per_second=number / accepted,
-        answer_p50_ms=percentiles[49] * 1000,
-        answer_p99_ms=percentiles[98] * 1000,
+        answer_p50_ms=percentile_ms(latencies, 50),
+        answer_p99_ms=percentile_ms(latencies, 99),
         sent_per_second=number / sent,
         cpu_ms_per_message=(cpu_seconds(gateway.pid) - cpu) / number * 1000,
     )

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import tempfile
 import time
 from dataclasses import dataclass
-from pathlib import Path
 
-from bench.measuring import cpu_seconds, free_port, import_contacts, peak_memory_mb, send_to_all, watch
+from bench.measuring import CONCURRENCY, cpu_seconds, import_contacts, mailing, peak_memory_mb, send_to_all, watch
 from gateway.testing.smtp_process import SmtpProcess
 from tests.processes import GatewayProcess
 
-CONCURRENCY = 64
 TEXT = (
     "Dear {{ first_name }},\n\n"
     "Thank you for being part of our community in {{ city }}. Your plan is “{{ plan }}”, your number is {{ id }}.\n\n"
@@ -46,14 +43,8 @@ class MailFigures:
 
 async def measure_mail(recipients: int, concurrency: int = CONCURRENCY) -> MailFigures:
     """`concurrency`: W, messages in flight at most."""
-    with tempfile.TemporaryDirectory(prefix="gateway-bench-") as folder:
-        async with SmtpProcess(Path(folder) / "mails.tsv") as smtp:
-            installation = GatewayProcess(
-                Path(folder), smtp.port, port=free_port(), rate=100_000, concurrency=concurrency
-            )
-            async with installation as gateway:
-                await gateway.start()
-                return await _run(gateway, smtp, recipients)
+    async with mailing(concurrency) as (gateway, smtp):
+        return await _run(gateway, smtp, recipients)
 
 
 async def _run(gateway: GatewayProcess, smtp: SmtpProcess, recipients: int) -> MailFigures:

@@ -12,8 +12,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.measuring import cpu_seconds
-from bench.smtp import CONCURRENCY, HTML, TEXT
+from bench.measuring import CONCURRENCY, cpu_seconds
+from bench.smtp import HTML, TEXT
 from gateway import Accepted, Outbound
 from gateway.testing.doubles import NOW, make_tools
 from gateway.testing.smtp_process import SmtpProcess

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-import tempfile
 import time
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from bench.measuring import cpu_seconds, free_port, import_contacts, peak_memory_mb, send_to_all, watch
-from gateway.testing.smtp_process import SmtpProcess
+from bench.measuring import cpu_seconds, import_contacts, mailing, peak_memory_mb, send_to_all, watch
 from tests.processes import GatewayProcess
 
 IDLE_SECONDS = 10.0
@@ -34,35 +33,29 @@ class WaitingFigures:
 
 async def measure_waiting(number: int) -> WaitingFigures:
     """So many drips that have sent their first batch, and whose second one is due tomorrow."""
-    with tempfile.TemporaryDirectory(prefix="gateway-bench-") as folder:
-        async with SmtpProcess(Path(folder) / "mails.tsv") as smtp:
-            installation = GatewayProcess(Path(folder), smtp.port, port=free_port())
-            async with installation as gateway:
-                await gateway.start()
-                await import_contacts(gateway, 2)
-                if number:
-                    action = await _waiting_drip(gateway)
-                    await gateway.terminate()
-                    _multiply(Path(folder) / "gateway.db", action, number)
-                    await gateway.start()
-                return await _run(gateway, number)
+    async with mailing() as (gateway, _):
+        await import_contacts(gateway, 2)
+        if number:
+            await _wait_for_the_first(gateway, await send_to_all(gateway, MESSAGE, DAILY))
+            await gateway.terminate()
+            _multiply(gateway.folder / "gateway.db", number)
+            await gateway.start()
+        return await _run(gateway, number)
 
 
-async def _waiting_drip(gateway: GatewayProcess) -> str:
-    order = {"operation": "send_message", "recipients": {"all": True}, "message": MESSAGE, "schedule": DAILY}
-    status, action = await gateway.call("POST", "/v1/bulk-actions", order)
-    assert status == 201, action
+async def _wait_for_the_first(gateway: GatewayProcess, id: str) -> None:
+    """Until the first batch is sent, and the action says when the second one comes."""
+    action: dict[str, Any] = {}
     async with asyncio.timeout(SECONDS_MAX):
-        while action["counts"]["succeeded"] != 1 or action["next_batch_at"] is None:
+        while not action or action["counts"]["succeeded"] != 1 or action["next_batch_at"] is None:
             await asyncio.sleep(0.05)
-            _, action = await gateway.call("GET", f"/v1/bulk-actions/{action['id']}")
-    return str(action["id"])
+            _, action = await gateway.call("GET", f"/v1/bulk-actions/{id}")
 
 
-def _multiply(database: Path, action: str, number: int) -> None:
-    """Write the action's rows again until there are so many actions: by way of the API that takes minutes."""
+def _multiply(database: Path, number: int) -> None:
+    """Write the only action's rows again until there are so many actions: by way of the API that takes minutes."""
     with closing(sqlite3.connect(database)) as conn, conn:
-        (key,) = conn.execute("SELECT max(id) FROM bulk_actions").fetchone()
+        (key,) = conn.execute("SELECT id FROM bulk_actions").fetchone()
         for table, named in TABLES.items():
             columns = [name for _, name, *_ in conn.execute(f"PRAGMA table_info({table})") if name != named]
             conn.execute(
