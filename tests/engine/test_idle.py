@@ -15,26 +15,12 @@ from gateway.core.schedule import Drip, Schedule, parse_every
 from gateway.store.database import Database
 from gateway.testing.clock import FakeClock
 from tests.engine.world import World
+from tests.explaining import Explaining
 
 DAILY = Schedule(mode="drip", time_zone="UTC", drip=Drip(batch_quantity=1, repeat_after=parse_every("1d")))
 SECONDS = 90  # some loops look once a minute
 WALKS = re.compile(r"(SCAN|SEARCH) (\w+)$")  # by no index and no key
 SHORT = frozenset({"senders", "orgs", "meta", "webhooks", "w", "s", "o"})  # as long as the configuration
-
-
-class Explaining:
-    """A connection that notes how it answers what it is asked."""
-
-    def __init__(self, conn: Any, plans: dict[str, list[str]]) -> None:
-        self._conn = conn
-        self._plans = plans
-
-    def execute(self, statement: str, parameters: Any = ()) -> Any:
-        if "SELECT" in statement and statement not in self._plans:
-            self._plans[statement] = [
-                row[3] for row in self._conn.execute(f"EXPLAIN QUERY PLAN {statement}", parameters)
-            ]
-        return self._conn.execute(statement, parameters)
 
 
 @pytest.fixture

@@ -15,6 +15,7 @@ from gateway.store.codec import to_micros
 from gateway.store.database import Database
 from gateway.store.facts import FactStore, History, SentCounts
 from gateway.testing.clock import FakeClock
+from tests.explaining import Explaining
 
 ADA = ContactKey(1)
 HOUR = timedelta(hours=1)
@@ -132,29 +133,20 @@ async def test_many_are_answered_in_the_order_of_the_question(log: Log, clock: F
 
 
 async def test_counting_walks_through_no_more_than_the_messages_of_the_person(log: Log, database: Database) -> None:
-    plans: list[str] = []
-
-    class Watching:
-        """A connection that explains what it is asked."""
-
-        def __init__(self, conn: Any) -> None:
-            self._conn = conn
-
-        def execute(self, statement: str, parameters: Any = ()) -> Any:
-            plans.extend(row[3] for row in self._conn.execute(f"EXPLAIN QUERY PLAN {statement}", parameters))
-            return self._conn.execute(statement, parameters)
+    plans: dict[str, list[str]] = {}
 
     class Explained:
         """The database, with its plans."""
 
         async def read(self, query: Any) -> Any:
-            return await database.read(lambda conn: query(Watching(conn)))
+            return await database.read(lambda conn: query(Explaining(conn, plans)))
 
     stand_in: Any = Explained()
     people = [(ADA, "+15551230000"), (None, "+15551230000")]
     await FactStore(stand_in).histories(OrgId(1), "sms", people, FakeClock().now())
-    of_messages = [plan for plan in plans if "messages" in plan]
-    assert ["messages_contact" in plan for plan in of_messages] == [True, False]
+    (lines,) = plans.values()
+    of_messages = [line for line in lines if "messages" in line]
+    assert ["messages_contact" in line for line in of_messages] == [True, False]
     assert "USING INDEX messages_stranger (org=? AND address=?)" in of_messages[1]
 
 
