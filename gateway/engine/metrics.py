@@ -11,7 +11,7 @@ class IntakeMetrics(Protocol):
     """What comes in. Called from the event loop; must not block and must not raise."""
 
     def called_back(self, sender: str, outcome: Literal["stored", "answered", "refused"], number: int = 1) -> None:
-        """A provider called: its request was stored, or only answered (a handshake), or was not genuine."""
+        """A provider called, so many times: its request was stored, or only answered (a handshake), or not genuine."""
         ...
 
     def applied(self, merged: int, parked: int, inbound: int) -> None:

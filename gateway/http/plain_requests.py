@@ -34,7 +34,11 @@ class PlainRequest(msgspec.Struct, frozen=True):
     target: str  # path and query as received
     headers: dict[str, str]  # names in lower case
     body: bytes
-    closes: bool  # the other side wants no further answer on this connection
+
+    @property
+    def closes(self) -> bool:
+        """Whether the other side wants no further answer on this connection."""
+        return self.headers.get("connection", "").lower() == "close"
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,8 +69,7 @@ def read_plain(data: bytes) -> PlainRequest | Unfinished | None:
         return Unfinished(size)
     if len(data) > size:
         return None
-    closes = headers.get("connection", "").lower() == "close"
-    return PlainRequest(first[1], first[2], headers, data[size - length :], closes)
+    return PlainRequest(first[1], first[2], headers, data[size - length :])
 
 
 def _headers(lines: list[str]) -> dict[str, str] | None:

@@ -85,9 +85,7 @@ class TextParts:
 
     def _quoted_printable(self, raw: bytes) -> bytes:
         lines = raw.split(b"\n")
-        if len(lines) * SHORT_LINE < len(raw):
-            return _quoted(raw)
-        if len(raw) > KEPT_LINE_MAX and max(map(len, lines)) > KEPT_LINE_MAX:
+        if len(lines) * SHORT_LINE < len(raw) or max(map(len, lines)) > KEPT_LINE_MAX:
             return _quoted(raw)
         return b"\r\n".join(map(self._quoted, lines))
 

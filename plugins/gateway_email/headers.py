@@ -122,11 +122,9 @@ def _encoded_word(name: str, word: str) -> str:
 def _encoded(text: str, used: int) -> str:
     """`text` as encoded words on as many lines as it takes, never cutting a character; `used` columns are taken."""
     raw = text.encode("utf-8")
-    room = (ENCODED_LINE_MAX - used - _FRAME) // 4 * 3
-    if 0 < len(raw) <= room:  # nearly always
-        return _OPEN + binascii.b2a_base64(raw, newline=False).decode() + _CLOSE
     words = []
     start = 0
+    room = (ENCODED_LINE_MAX - used - _FRAME) // 4 * 3
     while start < len(raw):
         end = min(start + max(room, 4), len(raw))
         while end < len(raw) and raw[end] & 0xC0 == 0x80:  # in the middle of a character

@@ -81,8 +81,6 @@ class Composer:
         html = message.html if attached is None else attached.html
         if html is not None:
             texts.append(self._texts.part("html", html))
-        if attached is None and len(texts) == 1:
-            return texts[0]
         boundary = _boundary(message.ref, texts)
         if attached is None:
             attached = _NO_FILES

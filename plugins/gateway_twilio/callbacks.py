@@ -63,6 +63,7 @@ def fields_of(request: CallbackRequest) -> Fields:
         return {name: _plain(value) for name, value in request.query}
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     pairs = form_pairs(request.body) if kind == FORM else None
+    # As `_plain`; what was decoded has no unpaired surrogates.
     return {
         name.decode("utf-8", "replace"): value.decode("utf-8", "replace").replace("\0", "")
         for name, value in pairs or ()
